@@ -1,0 +1,60 @@
+# The few commands a person needs. Every recipe works from a fresh clone; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help venv up down clean check test demo lock fmt
+
+# The first Python on the path that is new enough, whatever it is called.
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+STACK := $(PYTHON) deploy/stack.py
+BIN := .venv/bin
+CODE := schemas tables agents streams tests deploy
+# Addresses are locked out: whoever installs names the index they trust.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: .venv/.complete ## the virtual environment, from the locked requirements
+
+.venv/.complete: deploy/requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Install Python 3.11 or newer first." >&2; exit 1; }
+	@$(STACK) install venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: ## start Kafka, PostgreSQL and Redis; addresses in .local/stack.env
+	@$(STACK) up
+
+down: ## stop what `up` started
+	@$(STACK) down
+
+clean: ## down, and forget all data
+	@$(STACK) clean
+
+check: venv ## lint, format, types, directions of imports
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# `run` brings the stack up, and stops afterwards what was not up before, also when tests fail.
+# Nothing is printed after pytest's closing line.
+test: venv check ## check, then every test on the real stack; ARGS="-k name" narrows it
+	@$(STACK) run -- $(BIN)/python -m pytest $(ARGS)
+
+demo: venv up ## one order in, one page to look at
+	@set -a; source .local/stack.env; set +a; $(BIN)/orderflow demo
+
+lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
+	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt
+	$(COMPILE) deploy/requirements-dev.in -c deploy/requirements.txt -o deploy/requirements-dev.txt
+
+fmt: venv ## format, and fix what can be fixed
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
