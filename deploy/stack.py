@@ -54,9 +54,11 @@ HOST = "127.0.0.1"
 
 #: How long a part may take until it answers, and until it has ended, in seconds.
 START_WITHIN, STOP_WITHIN = 90, 30
-#: A process that ends while it starts is started again: after a kill, the old one's children may
-#: still hold its memory or files for a moment.
-START_ATTEMPTS = 3
+#: How long a part waits for its former port, in seconds.
+PORT_WITHIN = 10
+#: A process that ends while it starts is started again after a second: after a kill, the old one's
+#: children may still hold its memory or files for a moment.
+START_ATTEMPTS, START_PAUSE = 5, 1.0
 #: The unprivileged account PostgreSQL runs as when we are root, which it refuses to be.
 POSTGRES_ACCOUNT = "postgres"
 DEFAULT_PORTS = {"kafka": 19092, "kafka-controller": 19093, "postgres": 15432, "redis": 16379}
@@ -104,9 +106,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def port(state: State, name: str) -> int:
-    """Return the port of *name*; its last one if that is free, else the next free one."""
+    """Return the port of *name*: its last one if that is or gets free, else the next free one."""
     ports = state.section("ports")
     wanted = ports.get(name, DEFAULT_PORTS[name])
+    if name in ports:  # clients know it: do not move away from what a killed part leaves behind
+        until(lambda: is_free(wanted), PORT_WITHIN)
     taken = {number for other, number in ports.items() if other != name}
     ports[name] = next(p for p in range(wanted, 65536) if p not in taken and is_free(p))
     return int(ports[name])
@@ -327,9 +331,32 @@ def postgres_folder(state: State) -> Path:
 def prepare_postgres(state: State) -> None:
     folder = postgres_folder(state)
     port(state, "postgres")
+    forget_the_killed(folder / "data")
     if not (folder / "made").exists():
         initdb(folder, state.secret("postgres"))
         (folder / "made").touch()
+
+
+def forget_the_killed(data: Path) -> None:
+    """
+    Remove the lock file of a killed server once nothing works in *data* any more.
+
+    A killed process stays in the list until its parent looks, which in a container may be never,
+    and PostgreSQL takes that for a living server.
+    """
+    if not until(lambda: not anybody_in(data), START_WITHIN):
+        message = f"Another PostgreSQL is at work in {data}."
+        raise StackError(message)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def anybody_in(folder: Path) -> bool:
+    """Say whether a process has *folder* as its working directory, as PostgreSQL's all have."""
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if link.readlink() == folder:
+                return True
+    return False
 
 
 def initdb(folder: Path, password: str) -> None:
@@ -489,8 +516,10 @@ def born(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # A zombie is dead, but stays in the list until its parent has looked.
-    return None if fields[0] in "ZX" else fields[19]
+    # A zombie is dead, but stays in the list until its parent has looked. Its other threads may
+    # still be ending, and hold the ports meanwhile.
+    threads = len(list(Path(f"/proc/{pid}/task").glob("*")))
+    return None if fields[0] in "ZX" and threads <= 1 else fields[19]
 
 
 def call(command: Sequence[str], purpose: str, *, stdin: str = "", **options: Any) -> str:
@@ -774,8 +803,9 @@ def wait_for(part: Part, runner: Runner, state: State) -> None:
             return
         if not over:
             break
+        time.sleep(START_PAUSE)
         runner.launch(part)
-    message = f"{part.name} does not answer; its log: {LOCAL / 'log' / part.name}.log"
+    message = f"{part.name} does not answer; see {LOCAL / 'log' / part.name}.log"
     raise StackError(message)
 
 
