@@ -223,8 +223,8 @@ def kafka_java(*arguments: str) -> list[str]:
 
 
 def java() -> str:
-    home = os.environ.get("JAVA_HOME", "")
-    return shutil.which("java", path=f"{home}/bin") or shutil.which("java") or ""
+    home = os.environ.get("JAVA_HOME")
+    return (home and shutil.which("java", path=f"{home}/bin")) or shutil.which("java") or ""
 
 
 def java_is_recent() -> bool:
@@ -652,7 +652,7 @@ class Docker:
         if part.name not in self.state.section("containers"):
             return False
         listed = self.compose("list containers", "ps", "--status", "running", "--services")
-        return part.name in listed.split()
+        return part.name in listed.splitlines()  # a warning may share the output
 
     def end(self, part: Part, number: signal.Signals) -> None:
         if not self.running(part):
