@@ -1,0 +1,239 @@
+"""
+The heart of a keeper: one frame of one inbox partition, decided record by record.
+
+A frame goes in with the partition's rows and state; slices come out, each with the letters to
+send first and the rows and state to write after them, as one atomic batch. Cutting a frame
+elsewhere changes nothing: the same records give the same rows and the same letters.
+
+The one broad `except` of the house stands here. Faust acknowledges a record even when its
+handler raises; an exception that left this loop would take the record with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import DecodeError, Struct, ValidationError
+
+from agents.letters import Addressed, Post, State, is_repeat, unseal
+from schemas.errors import MalformedPayload, PartitionHalted, Rejected, UndecodableMessage
+from schemas.parked import Cause, Parked, Stage
+from tables.spec import ROW_BYTES_MAX, Table
+
+#: Every stored row opens with the position it was written at: on recovery the greatest wins.
+POSITION_BYTES = 8
+#: A slice closes before its changes could pass one record batch (1 MB) of the changelog.
+SLICE_BYTES_MAX = 700_000
+#: What a command may add to the rows it touches, beyond its own size.
+GROWTH_BYTES = 512
+#: A command beyond this size has its rows measured before its letters go out.
+LARGE_BYTES = 64 * 1024
+_ABSENT: Any = object()
+
+
+class Record(Protocol):
+    """What is read of a Kafka record."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Slice(NamedTuple):
+    """What one commit is made of. Letters first, then rows and state as one batch."""
+
+    letters: dict[str, list[Addressed]]
+    #: Row key -> bytes as stored, position first; None is a tombstone.
+    changes: dict[bytes, bytes | None]
+    #: The rows as values, for what is computed beside the store (deadlines).
+    rows: dict[bytes, Any]
+    state: State
+    counts: "Counts"
+
+
+class Counts(Struct):
+    """What a slice met on its way."""
+
+    commands: int = 0
+    #: Records below the position: decided before.
+    skipped: int = 0
+    #: Letters received before.
+    repeats: int = 0
+    parked: int = 0
+    #: Of the parked: our own mistakes.
+    bugs: int = 0
+
+
+_NOTHING = Counts()
+
+
+class Inbox(NamedTuple):
+    """The partition a keeper reads."""
+
+    topic: str
+    partition: int
+
+
+class FrameRows:
+    """The rows of one partition as the commands of this frame left them."""
+
+    __slots__ = ("_decode", "_stored", "touched")
+
+    def __init__(self, stored: Mapping[bytes, bytes], table: Table) -> None:
+        self._stored = stored
+        self._decode = table.decode_row
+        self.touched: dict[bytes, Any] = {}
+
+    def get(self, key: bytes) -> Any:
+        """Return the row under *key*, or None."""
+        row = self.touched.get(key, _ABSENT)
+        if row is not _ABSENT:
+            return row
+        raw = self._stored.get(key)
+        return None if raw is None else self._decode(raw[POSITION_BYTES:])
+
+    def stored_bytes(self, key: bytes) -> int:
+        """Return how many bytes *key*'s row takes as it is stored."""
+        return len(self._stored.get(key, b""))
+
+
+class FrameDecider:
+    """Decides one frame of one inbox partition. Used once."""
+
+    def __init__(
+        self, stored: Mapping[bytes, bytes], state: State, table: Table, inbox: Inbox, post: Post
+    ) -> None:
+        self._table = table
+        self._inbox = inbox
+        self._post = post
+        self._rows = FrameRows(stored, table)
+        self._position = state.position
+        self._epoch = state.epoch
+        self._sent, self._got = dict(state.sent), dict(state.got)
+        self._open()
+
+    def _open(self) -> None:
+        self._letters: dict[str, list[Addressed]] = {}
+        self._changed: dict[bytes, None] = {}
+        self._bytes = 0
+        self._counts = Counts()
+
+    def decide(self, records: Sequence[Record]) -> Iterator[Slice]:
+        """
+        Yield the commits of the frame, in order.
+
+        Raises PartitionHalted at a hole in the inbox, a lost letter or an unknown epoch. The open
+        slice is dropped by that: its records are replayed after the repair.
+        """
+        for record in records:
+            if record.offset < self._position:
+                self._counts.skipped += 1
+                continue
+            if record.offset != self._position:
+                raise PartitionHalted(
+                    f"{self._inbox.topic}/{self._inbox.partition}: the record at {self._position} "
+                    f"is missing, the next is {record.offset}"
+                )
+            if self._bytes > SLICE_BYTES_MAX:
+                yield self._close()
+            self._hear(record)
+            self._position = record.offset + 1
+        if self._changed or self._letters or self._counts != _NOTHING:
+            yield self._close()
+
+    def _hear(self, record: Record) -> None:
+        command = None
+        value = record.value
+        try:
+            sender, epoch, number, body = unseal(value)
+            if sender >= 0 and is_repeat(self._got, sender, epoch, number):
+                self._counts.repeats += 1
+                return
+            command = self._table.decode_command(body)
+            changes, said = self._table.decide(self._rows, command, record.timestamp)
+            if len(body) > LARGE_BYTES:
+                self._check_size(changes)
+        except (PartitionHalted, MemoryError, RecursionError):
+            raise
+        except Exception as error:  # noqa: BLE001  the message's fault, or a bug in deciding it
+            changes, said = {}, self._parked(record, command, error)
+        self._counts.commands += 1
+        self._keep(changes, len(value or b""))
+        self._say(said, record.timestamp)
+
+    def _check_size(self, changes: Mapping[bytes, Any]) -> None:
+        """Refuse a row that would not fit one batch before its letters go out."""
+        for row in changes.values():
+            size = 0 if row is None else len(self._table.encode_row(row))
+            if size > ROW_BYTES_MAX:
+                raise MalformedPayload(
+                    "message", f"its row takes {size} bytes, at most {ROW_BYTES_MAX} are kept"
+                )
+
+    def _parked(self, record: Record, command: Any, error: Exception) -> list[Struct]:
+        self._counts.parked += 1
+        self._counts.bugs += cause_of(error) is Cause.BUG
+        said: list[Struct] = [park(record, self._inbox, self._table.name, error)]
+        if command is not None:
+            said += self._table.answer_failed(command, record.timestamp)
+        return said
+
+    def _keep(self, changes: Mapping[bytes, Any], command_bytes: int) -> None:
+        rows, changed = self._rows, self._changed
+        for key, row in changes.items():
+            if key not in changed:
+                changed[key] = None
+                self._bytes += rows.stored_bytes(key)
+            rows.touched[key] = row
+        self._bytes += command_bytes + GROWTH_BYTES * len(changes)
+
+    def _say(self, said: Sequence[Struct], at_ms: int) -> None:
+        letters, address = self._letters, self._post.address
+        for message in said:
+            lane, addressed = address(message, self._sent, self._epoch, at_ms)
+            if lane in letters:
+                letters[lane].append(addressed)
+            else:
+                letters[lane] = [addressed]
+
+    def _close(self) -> Slice:
+        state = State(self._position, self._epoch, self._sent, self._got)
+        at = self._position.to_bytes(POSITION_BYTES, "big")
+        touched, encode = self._rows.touched, self._table.encode_row
+        rows = {key: touched[key] for key in self._changed}
+        changes = {key: None if row is None else at + encode(row) for key, row in rows.items()}
+        closed = Slice(self._letters, changes, rows, state, self._counts)
+        self._sent, self._got = dict(self._sent), dict(self._got)
+        self._open()
+        return closed
+
+
+def park(record: Record, inbox: Inbox, stage: str, error: Exception) -> Parked:
+    """Return *record* whole, with why it could not be handled; tracebacks stay in the log."""
+    topic, partition = inbox
+    return Parked(
+        id=f"{topic}/{partition}/{record.offset}",
+        stage=Stage(stage),
+        cause=cause_of(error),
+        field=getattr(error, "field", ""),
+        reason=str(error) or type(error).__name__,
+        topic=topic,
+        partition=partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value or b"",
+        seen_ms=record.timestamp,
+    )
+
+
+def cause_of(error: Exception) -> Cause:
+    """Return whose fault *error* is."""
+    match error:
+        case UndecodableMessage():
+            return Cause.UNREADABLE
+        case Rejected() | ValidationError():
+            return Cause.MALFORMED
+        case DecodeError():
+            return Cause.UNREADABLE
+        case _:
+            return Cause.BUG

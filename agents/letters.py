@@ -1,0 +1,176 @@
+"""
+Letters: what a keeper says, addressed, numbered and sealed.
+
+An internal message opens with a fixed prefix, outside its MessagePack body, so that even a
+letter whose body cannot be read is still counted:
+
+    byte 0      1 = letter, 0 = unnumbered (intake, operators, the sweeper)
+    byte 1      number of the sending keeper
+    bytes 2-3   its partition
+    bytes 4-7   its epoch
+    bytes 8-15  number of the letter, per (sending partition -> receiving topic partition), from 1
+
+A public event is plain JSON with CloudEvents 1.0 headers in binary mode; its source and number
+stand in `ce_source` and `ce_sequence`. A receiver accepts the next number, drops a lower one and
+halts at a higher one: a repeat is harmless, a loss is never silent.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from struct import Struct as Layout
+from typing import Any, NamedTuple
+
+from msgspec import Struct, json, msgpack
+
+from schemas.errors import PartitionHalted, UndecodableMessage
+
+PREFIX = Layout(">BBHIQ")
+PREFIX_BYTES = PREFIX.size
+UNNUMBERED = PREFIX.pack(0, 0, 0, 0, 0)
+CE_TYPE = "com.orderflow.{}.v1"
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Form(Enum):
+    """How a message is written on its topic."""
+
+    #: Prefix and MessagePack; internal.
+    LETTER = "letter"
+    #: CloudEvents headers and JSON; public.
+    EVENT = "event"
+
+
+class Route(NamedTuple):
+    """Where one type of message goes. `key` says under which key it is filed."""
+
+    topic: str
+    key: Callable[[Any], bytes]
+    form: Form
+    #: Filed in the keeper's own partition number, because topic and inbox share key and count.
+    home: bool = False
+
+
+class Addressed(NamedTuple):
+    """A sealed message on its way to one topic partition."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class State(Struct, array_like=True):
+    """What stands beside a partition's rows: how far it read, what it sent, what it received."""
+
+    #: The next inbox offset to read.
+    position: int = 0
+    epoch: int = 0
+    #: Lane (`topic/partition`) -> number of the last letter sent on it.
+    sent: dict[str, int] = {}
+    #: Sender (keeper and partition) -> epoch and number of the last letter received.
+    got: dict[int, tuple[int, int]] = {}
+
+
+def seal(message: Struct) -> bytes:
+    """Return an unnumbered internal message, as intake, operators and the sweeper send it."""
+    return UNNUMBERED + msgpack.encode(message)
+
+
+def unseal(value: bytes | None) -> tuple[int, int, int, bytes]:
+    """Return (sender, epoch, number, body); sender is -1 for an unnumbered message."""
+    if value is None or len(value) < PREFIX_BYTES:
+        raise UndecodableMessage("shorter than the prefix of an internal message")
+    kind, keeper, partition, epoch, number = PREFIX.unpack_from(value)
+    if kind > 1:
+        raise UndecodableMessage(f"the first byte is {kind}, not 0 or 1")
+    sender = (keeper << 16 | partition) if kind else -1
+    return sender, epoch, number, value[PREFIX_BYTES:]
+
+
+def _name(sender: int) -> str:
+    return f"keeper {sender >> 16} partition {sender & 0xFFFF}"
+
+
+def is_repeat(got: dict[int, tuple[int, int]], sender: int, epoch: int, number: int) -> bool:
+    """
+    Count a letter in *got*; say whether it was received before.
+
+    Raises PartitionHalted where a letter is missing or the sender's epoch is unknown: both mean
+    that this partition's past is not what its sender believes, which no retry can mend.
+    """
+    known, last = got.get(sender, (epoch if epoch == 0 else -1, 0))
+    if epoch != known:
+        raise PartitionHalted(f"a letter of {_name(sender)} has epoch {epoch}, known is {known}")
+    if number <= last:
+        return True
+    if number != last + 1:
+        raise PartitionHalted(f"letters {last + 1}..{number - 1} of {_name(sender)} are lost")
+    got[sender] = (epoch, number)
+    return False
+
+
+@lru_cache(4096)
+def _ce_time(at_ms: int) -> bytes:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+
+
+class Post:
+    """
+    Addresses, numbers and seals what one keeper partition says.
+
+    *routes* maps a message's type to its route; *partition_of(topic, key)* is Kafka's murmur2.
+    """
+
+    def __init__(
+        self,
+        keeper: str,
+        number: int,
+        partition: int,
+        routes: Mapping[type, Route],
+        partition_of: Callable[[str, bytes], int],
+    ) -> None:
+        self._keeper = keeper
+        self._number = number
+        self._partition = partition
+        self._partition_of = partition_of
+        self._routes = {
+            kind: (route, _event_headers(kind) if route.form is Form.EVENT else ())
+            for kind, route in routes.items()
+        }
+
+    def address(
+        self, message: Struct, sent: dict[str, int], epoch: int, at_ms: int
+    ) -> tuple[str, Addressed]:
+        """Return the lane and the sealed *message*, and count it in *sent*."""
+        route, fixed = self._routes[type(message)]
+        key = route.key(message)
+        to = self._partition if route.home else self._partition_of(route.topic, key)
+        lane = f"{route.topic}/{to}"
+        number = sent[lane] = sent.get(lane, 0) + 1
+        if route.form is Form.LETTER:
+            prefix = PREFIX.pack(1, self._number, self._partition, epoch, number)
+            return lane, Addressed(key, prefix + msgpack.encode(message), ())
+        sequence = b"%020d" % number
+        headers = (
+            *fixed,
+            ("ce_id", b"%d" % number),
+            ("ce_source", self._source(epoch)),
+            ("ce_sequence", sequence),
+            ("ce_time", _ce_time(at_ms)),
+        )
+        return lane, Addressed(key, json.encode(message), headers)
+
+    def _source(self, epoch: int) -> bytes:
+        return b"/orderflow/%s/e%d/p%d" % (self._keeper.encode(), epoch, self._partition)
+
+
+def _event_headers(kind: type) -> Headers:
+    tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", CE_TYPE.format(tag).encode()),
+        ("content-type", b"application/json"),
+    )

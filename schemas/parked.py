@@ -1,0 +1,57 @@
+"""
+What could not be handled, kept whole: the original bytes, the reason, where it was met.
+
+People see parked messages as the exceptions queue. Nothing is ever dropped instead.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Cause(StrEnum):
+    """Whose fault it was."""
+
+    #: The payload or command is missing something or says something impossible.
+    MALFORMED = "malformed"
+    #: Not JSON, not UTF-8, not a message of ours.
+    UNREADABLE = "unreadable"
+    #: Nobody here reads this platform, or this shop is not known.
+    UNKNOWN_PLATFORM = "unknown_platform"
+    UNKNOWN_SHOP = "unknown_shop"
+    #: The order's own time lies too far in the future.
+    FUTURE = "future"
+    #: Deciding it failed: our mistake.
+    BUG = "bug"
+
+
+class Stage(StrEnum):
+    """Where it was parked."""
+
+    INTAKE = "intake"
+    ORDERS = "orders"
+    STOCK = "stock"
+    LEDGER = "ledger"
+
+
+class Parked(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """A message that could not be handled. Its id is the record's place: a repeat is no second."""
+
+    #: `topic/partition/offset`.
+    id: str
+    stage: Stage
+    cause: Cause
+    #: Path of the field at fault; empty when it is the whole message.
+    field: str
+    #: One sentence.
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    #: The original bytes.
+    value: bytes
+    #: When the record was appended or received, ms.
+    seen_ms: int
+    platform: str | None = None
+    shop: str | None = None
