@@ -953,7 +953,8 @@ def obey(told: argparse.Namespace) -> int:
         if told.verb in ALL_PARTS:
             return ALL_PARTS[told.verb](state) or 0
         if told.verb == "install":
-            look_at_environment(state, os.environ)
+            if told.only is None:
+                look_at_environment(state, os.environ)
             install(state, servers=told.only is None)
         else:
             break_part(state, told.verb, PARTS[told.part], immediate=told.immediate)
