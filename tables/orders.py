@@ -482,7 +482,7 @@ def _told(demand: Demand, answer: StockAnswered) -> Demand:
 
 
 def _expire(rows: Rows, command: ExpireHold, at_ms: int) -> Decision:
-    """The log's clock decides: before the deadline, or after payment, nothing happens (T34, T35)."""
+    """The log's clock decides: before the deadline, or after payment, nothing happens (T34)."""
     key = order_row_key(command.order)
     row: Order | None = rows.get(key)
     due = None if row is None else deadline_ms(row)
