@@ -1,0 +1,827 @@
+"""
+The ledger's hand: a round of public events and internal letters, folded into rows.
+
+Promises. Every letter counts once: what was heard before is dropped by its number, a missing
+number halts its partition, and what cannot be read is parked whole while the partition moves on.
+Folding needs nothing back from the database: where a round holds only the later events of an
+order, its row says which facets it sets, and the database keeps the others (`Facet`).
+
+The rows are named tuples whose fields are the columns, so that a table, its staging table and
+the fold have one list between them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct, field, json, msgpack
+
+from agents.frames import Inbox, park
+from agents.letters import unseal
+from schemas.errors import MalformedPayload, PartitionHalted, UndecodableMessage
+from schemas.orders import (
+    AnyOrderEvent,
+    CaseOpened,
+    OrderDetails,
+    OrderEvent,
+    OrderExpired,
+    OrderObserved,
+    OrderRefundChanged,
+    OrderReserved,
+    OrderShort,
+    OrderStatusChanged,
+    PublicLine,
+    Short,
+    StatementIgnored,
+    Status,
+)
+from schemas.parked import Parked, Stage
+from schemas.stock import (
+    AnyStockEvent,
+    Bucket,
+    ReleaseIgnored,
+    StockCommandAnswered,
+    StockMoved,
+    Verb,
+)
+
+TopicPartition = tuple[str, int]
+
+# --- where a partition stands ---------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    """The last letter of one source on one partition."""
+
+    epoch: int
+    number: int
+
+
+class Start(NamedTuple):
+    """The next offset of a partition, and the last letter of each source heard on it."""
+
+    next: int
+    heard: dict[str, Heard]
+
+
+class Span(NamedTuple):
+    """From where to where a batch moves a partition."""
+
+    start: int
+    end: int
+
+
+class LedgerRecord(Protocol):
+    """What is read of a Kafka record."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+# --- rows: the fields are the columns -------------------------------------------------------------
+
+
+class Facet:
+    """The parts of an order's row that one write sets, NULLs included; the others stay."""
+
+    #: What the platform says: status_said, money, times, source.
+    SNAPSHOT = 1
+    REFUND = 2
+    #: Reservation, attempt, short.
+    VERDICT = 4
+    DEADLINE = 8
+
+
+class OrderRow(NamedTuple):
+    """One order after the round's events. `None` outside the facets set means "not touched"."""
+
+    order_key: str
+    version: int
+    facets: int
+    changed_at: datetime
+    platform: str
+    shop: str
+    order_id: str
+    platform_status: str | None
+    status_said: str | None
+    currency: str | None
+    total_minor: int | None
+    shipping_minor: int | None
+    discount_minor: int | None
+    tax_minor: int | None
+    paid_minor: int | None
+    created_at: datetime | None
+    paid_at: datetime | None
+    shipped_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime | None
+    adapter: str | None
+    digest: str | None
+    unmapped: tuple[str, ...] | None
+    received_at: datetime
+    status: str | None
+    refund: str | None
+    refunded_minor: int | None
+    reservation: str
+    attempt: int | None
+    deadline_at: datetime | None
+    short: str | None
+    open_case: str | None
+    ignored: int
+    ignored_why: str | None
+
+
+class LineRow(NamedTuple):
+    """One line of an order; an event that carries lines replaces all of them."""
+
+    order_key: str
+    line_no: int
+    version: int
+    line_id: str
+    sku: str | None
+    platform_sku: str | None
+    merchant_sku: str | None
+    title: str | None
+    quantity: int
+    unit_price_minor: int | None
+    line_total_minor: int | None
+    refund: str | None
+
+
+class OrderEventRow(NamedTuple):
+    """One event of an order, its bytes as they were published."""
+
+    order_key: str
+    version: int
+    at: datetime
+    event: str
+    body: bytes
+
+
+class MoveRow(NamedTuple):
+    """One move of stock and the balance after it."""
+
+    sku: str
+    version: int
+    at: datetime
+    verb: str
+    quantity: int
+    source: str | None
+    target: str | None
+    available: int
+    locked: int
+    occupied: int
+    reserved: int
+    frozen: int
+    order_key: str | None
+    deadline_at: datetime | None
+    command_id: str | None
+    operator: str | None
+    reason: str | None
+    cause: str
+
+
+class StockRow(NamedTuple):
+    """The balance of one SKU after its latest move."""
+
+    sku: str
+    version: int
+    changed_at: datetime
+    available: int
+    locked: int
+    occupied: int
+    reserved: int
+    frozen: int
+
+
+class HoldRow(NamedTuple):
+    """What one order holds of one SKU, or held when it ended."""
+
+    order_key: str
+    sku: str
+    #: Version of the SKU's balance after the latest move.
+    version: int
+    bucket: str
+    quantity: int
+    deadline_at: datetime | None
+    #: None where this round saw only a later move of the hold.
+    held_at: datetime | None
+    changed_at: datetime
+    #: None while it is open.
+    ended_at: datetime | None
+    verb: str
+    #: Versions of the moves, the way into the trail.
+    moves: list[int]
+
+
+class DetailsRow(NamedTuple):
+    """What is personal about an order: the region in the open, the rest as it was sent."""
+
+    order_key: str
+    version: int
+    country: str | None
+    province: str | None
+    city: str | None
+    body: bytes
+
+
+class ParkedRow(NamedTuple):
+    """One message that could not be handled."""
+
+    id: str
+    stage: str
+    cause: str
+    field: str
+    reason: str
+    topic: str
+    partition: int
+    record_offset: int
+    key: bytes | None
+    value: bytes
+    platform: str | None
+    shop: str | None
+    attempts: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class AnswerRow(NamedTuple):
+    """The answer to an operator's command."""
+
+    command_id: str
+    sku: str
+    refusal: str | None
+    available: int
+    at: datetime
+
+
+class IgnoredReleaseRow(NamedTuple):
+    """A letter that met no live hold: recorded, nothing moved."""
+
+    sku: str
+    order_key: str
+    verb: str
+    refusal: str
+    at: datetime
+    cause: str
+
+
+class Tally(Struct):
+    """What a round met on its way."""
+
+    records: int = 0
+    #: Below the position: seen before.
+    skipped: int = 0
+    #: A letter heard before, at another offset.
+    repeats: int = 0
+    parked: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Count *other* in."""
+        self.records += other.records
+        self.skipped += other.skipped
+        self.repeats += other.repeats
+        self.parked += other.parked
+
+
+class LedgerBatch(Struct):
+    """Everything one transaction writes."""
+
+    orders: list[OrderRow] = field(default_factory=list)
+    lines: list[LineRow] = field(default_factory=list)
+    #: Orders that had lines before: those go first.
+    replaced: list[str] = field(default_factory=list)
+    order_events: list[OrderEventRow] = field(default_factory=list)
+    moves: list[MoveRow] = field(default_factory=list)
+    stock: list[StockRow] = field(default_factory=list)
+    holds: list[HoldRow] = field(default_factory=list)
+    details: list[DetailsRow] = field(default_factory=list)
+    parked: list[ParkedRow] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
+    ignored_releases: list[IgnoredReleaseRow] = field(default_factory=list)
+    positions: dict[TopicPartition, Span] = field(default_factory=dict)
+    #: Only what changed.
+    heard: dict[TopicPartition, dict[str, Heard]] = field(default_factory=dict)
+    #: Not written: what is wrong with these partitions, from their span's end on.
+    halted: dict[TopicPartition, str] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+
+
+# --- the fold -------------------------------------------------------------------------------------
+
+
+def fold(
+    frames: Mapping[TopicPartition, Sequence[LedgerRecord]],
+    starts: Mapping[TopicPartition, Start],
+    refused: Exception | None = None,
+) -> LedgerBatch:
+    """
+    Return what *frames* write, each partition going on from its start.
+
+    With *refused*, every record is parked for that reason instead of being read (the ledger could
+    not store it); its letter is counted all the same.
+    """
+    round_ = _Round(refused)
+    for (topic, partition), records in frames.items():
+        round_.take(topic, partition, records, starts[topic, partition])
+    return round_.close()
+
+
+class _Round:
+    """A batch being filled."""
+
+    def __init__(self, refused: Exception | None) -> None:
+        self.batch = LedgerBatch()
+        self.refused = refused
+        self.orders = _Orders(self.batch)
+        self.stock = _Stock(self.batch)
+        self.details: dict[str, DetailsRow] = {}
+        self.parked: dict[str, ParkedRow] = {}
+        self.readers: dict[str, Callable[[bytes], None]] = {
+            "order-events": self.orders.read,
+            "stock-events": self.stock.read,
+            "order-details": self._read_details,
+            "parked": self._read_parked,
+        }
+
+    def take(
+        self, topic: str, partition: int, records: Sequence[LedgerRecord], start: Start
+    ) -> None:
+        batch, position = self.batch, start.next
+        heard: dict[str, Heard] = {}
+        inbox = Inbox(topic, partition)
+        read, envelope = self.readers[topic], _ENVELOPES[topic]
+        batch.tally.records += len(records)
+        try:
+            for record in records:
+                if record.offset < position:
+                    batch.tally.skipped += 1
+                    continue
+                _must_be(position, record.offset)
+                try:
+                    self._take_one(record, read, envelope, start.heard, heard)
+                except _PASSED_ON:
+                    raise
+                except Exception as error:  # noqa: BLE001  the message's fault or a bug in reading it: parked whole
+                    self._park(park(record, inbox, Stage.LEDGER, error))
+                    batch.tally.parked += 1
+                position += 1
+        except PartitionHalted as error:
+            batch.halted[inbox] = f"{topic}/{partition} at {position}: {error}"
+        if position != start.next:
+            batch.positions[inbox] = Span(start.next, position)
+        if heard:
+            batch.heard[inbox] = heard
+
+    def _take_one(
+        self,
+        record: LedgerRecord,
+        read: Callable[[bytes], None],
+        envelope: "_Envelope",
+        before: Mapping[str, Heard],
+        heard: dict[str, Heard],
+    ) -> None:
+        source, epoch, number, body = envelope(record)
+        if source and _is_repeat(source, epoch, number, before, heard):
+            self.batch.tally.repeats += 1
+            return
+        if self.refused is not None:
+            raise self.refused
+        read(body)
+
+    def _read_details(self, body: bytes) -> None:
+        details = _DETAILS.decode(body)
+        where = details.receiver
+        known = self.details.get(details.order)
+        if known is not None and known.version > details.version:
+            return
+        self.details[details.order] = DetailsRow(
+            details.order,
+            details.version,
+            where.country if where else None,
+            where.province if where else None,
+            where.city if where else None,
+            body,
+        )
+
+    def _read_parked(self, body: bytes) -> None:
+        self._park(_PARKED.decode(body))
+
+    def _park(self, parked: Parked) -> None:
+        seen = moment(max(0, parked.seen_ms))
+        known = self.parked.get(parked.id)
+        attempts, first = (known.attempts + 1, known.first_seen_at) if known else (1, seen)
+        self.parked[parked.id] = ParkedRow(
+            _printable(parked.id),
+            parked.stage,
+            parked.cause,
+            _printable(parked.field),
+            _printable(parked.reason),
+            _printable(parked.topic),
+            parked.partition,
+            parked.offset,
+            parked.key,
+            parked.value,
+            parked.platform and _printable(parked.platform),
+            parked.shop and _printable(parked.shop),
+            attempts,
+            min(first, seen),
+            max(known.last_seen_at, seen) if known else seen,
+        )
+
+    def close(self) -> LedgerBatch:
+        batch = self.batch
+        self.orders.close()
+        self.stock.close()
+        batch.details = list(self.details.values())
+        batch.parked = list(self.parked.values())
+        return batch
+
+
+#: No message's fault: it halts the partition, or ends the process.
+_PASSED_ON = (PartitionHalted, MemoryError, RecursionError)
+
+
+def _must_be(position: int, offset: int) -> None:
+    if offset != position:
+        raise PartitionHalted(f"the record is missing, the next is {offset}")
+
+
+# --- letters: who sent it, which number -----------------------------------------------------------
+
+#: record -> (source, epoch, number, body); an empty source is unnumbered.
+_Envelope = Callable[[LedgerRecord], tuple[str, int, int, bytes]]
+
+
+def _of_event(record: LedgerRecord) -> tuple[str, int, int, bytes]:
+    headers = dict(record.headers)
+    try:
+        source, epoch = _source(headers["ce_source"])
+        number = int(headers["ce_sequence"])
+    except (KeyError, ValueError) as error:
+        raise UndecodableMessage("the CloudEvents headers give no source and number") from error
+    return source, epoch, number, record.value or b""
+
+
+@lru_cache(4096)
+def _source(said: bytes) -> tuple[str, int]:
+    """Return sender and epoch of `/orderflow/<keeper>/e<epoch>/p<partition>`."""
+    _, _, keeper, epoch, partition = said.decode().split("/")
+    return f"{keeper}/{partition}", int(epoch.removeprefix("e"))
+
+
+def _of_letter(record: LedgerRecord) -> tuple[str, int, int, bytes]:
+    sender, epoch, number, body = unseal(record.value)
+    return "" if sender < 0 else _sender(sender), epoch, number, body
+
+
+@lru_cache(4096)
+def _sender(sender: int) -> str:
+    return f"{sender >> 16}/p{sender & 0xFFFF}"
+
+
+_ENVELOPES: dict[str, _Envelope] = {
+    "order-events": _of_event,
+    "stock-events": _of_event,
+    "order-details": _of_letter,
+    "parked": _of_letter,
+}
+#: The topics the ledger reads.
+LEDGER_TOPICS = tuple(_ENVELOPES)
+
+
+def _is_repeat(
+    source: str,
+    epoch: int,
+    number: int,
+    before: Mapping[str, Heard],
+    heard: dict[str, Heard],
+) -> bool:
+    """Count a letter in *heard*; the same rule as `agents.letters.is_repeat`."""
+    known = heard.get(source) or before.get(source) or _UNHEARD
+    if epoch != known.epoch:
+        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known.epoch}")
+    last = known.number
+    if number <= last:
+        return True
+    if number != last + 1:
+        raise PartitionHalted(f"letters {last + 1}..{number - 1} of {source} are lost")
+    heard[source] = Heard(epoch, number)
+    return False
+
+
+_UNHEARD = Heard(0, 0)
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+class _Order:
+    """What the round's events say about one order so far."""
+
+    def __init__(self, key: str) -> None:
+        self.version = 0
+        self.at = _EPOCH
+        self.platform, self.shop, self.order_id = (*key.split(":", 2), "", "")[:3]
+        self.facets = 0
+        self.snapshot: tuple[Any, ...] = _NOTHING_SAID
+        self.received: datetime | None = None
+        self.status: Status | None = None
+        self.refund: str | None = None
+        self.refunded: int | None = None
+        #: What a new row begins with, until there is a verdict.
+        self.reservation = "asking"
+        self.attempt: int | None = None
+        self.deadline: datetime | None = None
+        self.short: str | None = None
+        self.open_case: str | None = None
+        self.ignored = 0
+        self.ignored_why: str | None = None
+
+
+#: As many as `_Orders._observed` sets.
+_NOTHING_SAID = (None,) * 16
+
+
+class _Orders:
+    """
+    Folds order events into rows.
+
+    Every handler computes what may fail before it changes anything: an event that is parked has
+    left no trace.
+    """
+
+    def __init__(self, batch: LedgerBatch) -> None:
+        self._batch = batch
+        self._orders: dict[str, _Order] = {}
+        self._lines: dict[str, tuple[int, tuple[PublicLine, ...]]] = {}
+        self._apply: dict[type, Callable[[_Order, Any], None]] = {
+            OrderObserved: self._observed,
+            StatementIgnored: self._ignored,
+            OrderReserved: self._reserved,
+            OrderShort: self._refused,
+            OrderExpired: self._expired,
+            OrderStatusChanged: self._moved_on,
+            OrderRefundChanged: self._refunded,
+            CaseOpened: self._case,
+        }
+
+    def read(self, body: bytes) -> None:
+        event = _ORDER_EVENT.decode(body)
+        kind = type(event)
+        key, at = event.order, moment(event.at_ms)
+        order = self._orders.get(key) or _Order(key)
+        self._apply[kind](order, event)
+        order.version, order.at = event.version, at
+        self._orders[key] = order
+        self._batch.order_events.append(OrderEventRow(key, event.version, at, _TAGS[kind], body))
+
+    def _observed(self, order: _Order, event: OrderObserved) -> None:
+        snapshot = (
+            event.status,
+            event.status_said,
+            event.currency,
+            event.total_minor,
+            event.shipping_minor,
+            event.discount_minor,
+            event.tax_minor,
+            event.paid_minor,
+            _moment(event.created_ms),
+            _moment(event.paid_ms),
+            _moment(event.shipped_ms),
+            _moment(event.completed_ms),
+            _moment(event.updated_ms),
+            event.adapter,
+            event.digest,
+            event.unmapped,
+        )
+        order.received = moment(event.received_ms or event.at_ms)
+        order.snapshot = snapshot
+        order.platform, order.shop, order.order_id = event.platform, event.shop, event.order_id
+        order.refund, order.refunded = event.refund, event.refunded_minor
+        order.facets |= Facet.SNAPSHOT | Facet.REFUND
+        if event.lines:
+            self._lines[event.order] = (event.version, event.lines)
+
+    def _ignored(self, order: _Order, event: StatementIgnored) -> None:
+        order.ignored += 1
+        order.ignored_why = event.why
+
+    def _reserved(self, order: _Order, event: OrderReserved) -> None:
+        deadline = _moment(event.deadline_ms)
+        self._verdict(order, "partial" if event.short else "reserved", event)
+        order.deadline = deadline
+
+    def _refused(self, order: _Order, event: OrderShort) -> None:
+        self._verdict(order, "short", event)
+
+    def _verdict(self, order: _Order, word: str, event: OrderReserved | OrderShort) -> None:
+        order.reservation, order.attempt = word, event.attempt
+        order.short = _short(event.short)
+        order.deadline = None
+        order.status = event.status or order.status
+        order.facets |= Facet.VERDICT | Facet.DEADLINE
+
+    def _expired(self, order: _Order, event: OrderExpired) -> None:
+        order.reservation, order.attempt, order.short = "expired", event.attempt, None
+        order.deadline = None
+        order.facets |= Facet.VERDICT | Facet.DEADLINE
+
+    def _moved_on(self, order: _Order, event: OrderStatusChanged) -> None:
+        order.status = event.status
+        if event.status is not Status.PENDING_PAYMENT:
+            order.deadline = None
+            order.facets |= Facet.DEADLINE
+
+    def _refunded(self, order: _Order, event: OrderRefundChanged) -> None:
+        order.refund, order.refunded = event.refund, event.refunded_minor
+        order.facets |= Facet.REFUND
+
+    def _case(self, order: _Order, event: CaseOpened) -> None:
+        order.open_case = event.case
+
+    def close(self) -> None:
+        batch = self._batch
+        batch.orders = [_order_row(key, order) for key, order in self._orders.items()]
+        for key, (version, lines) in self._lines.items():
+            if version > 1:
+                batch.replaced.append(key)
+            batch.lines += [
+                _line_row(key, number, version, line) for number, line in enumerate(lines, 1)
+            ]
+
+
+def _order_row(key: str, order: _Order) -> OrderRow:
+    return OrderRow._make(
+        (
+            key,
+            order.version,
+            order.facets,
+            order.at,
+            order.platform,
+            order.shop,
+            order.order_id,
+            *order.snapshot,
+            order.received or order.at,
+            order.status,
+            order.refund,
+            order.refunded,
+            order.reservation,
+            order.attempt,
+            order.deadline,
+            order.short,
+            order.open_case,
+            order.ignored,
+            order.ignored_why,
+        )
+    )
+
+
+def _line_row(key: str, number: int, version: int, line: PublicLine) -> LineRow:
+    return LineRow(
+        key,
+        number,
+        version,
+        line.line_id,
+        line.sku,
+        line.platform_sku,
+        line.merchant_sku,
+        line.title,
+        line.quantity,
+        line.unit_price_minor,
+        line.line_total_minor,
+        line.refund,
+    )
+
+
+def _short(short: tuple[Short, ...]) -> str | None:
+    return json.encode(short).decode() if short else None
+
+
+# --- stock ----------------------------------------------------------------------------------------
+
+#: Verbs that end a hold.
+_ENDS = frozenset({Verb.RELEASE, Verb.EXPIRE, Verb.SHIP})
+
+
+class _Stock:
+    """Folds stock events into moves, balances, holds and answers. Handlers as in `_Orders`."""
+
+    def __init__(self, batch: LedgerBatch) -> None:
+        self._batch = batch
+        self._balances: dict[str, StockMoved] = {}
+        self._holds: dict[tuple[str, str], HoldRow] = {}
+
+    def read(self, body: bytes) -> None:
+        event = _STOCK_EVENT.decode(body)
+        at = moment(event.at_ms)
+        match event:
+            case StockMoved():
+                self._moved(event, at)
+            case StockCommandAnswered():
+                self._batch.answers.append(
+                    AnswerRow(event.command, event.sku, event.refusal, event.available, at)
+                )
+            case ReleaseIgnored():
+                self._batch.ignored_releases.append(
+                    IgnoredReleaseRow(
+                        event.sku, event.order, event.verb, event.refusal, at, event.cause
+                    )
+                )
+
+    def _moved(self, event: StockMoved, at: datetime) -> None:
+        deadline = _moment(event.deadline_ms)
+        self._balances[event.sku] = event
+        self._batch.moves.append(
+            MoveRow(
+                event.sku,
+                event.version,
+                at,
+                event.verb,
+                event.quantity,
+                event.source,
+                event.target,
+                event.available,
+                event.locked,
+                event.occupied,
+                event.reserved,
+                event.frozen,
+                event.order,
+                deadline,
+                event.command,
+                event.operator,
+                event.reason,
+                event.cause,
+            )
+        )
+        if event.order is not None:
+            self._hold(event.order, event, at, deadline)
+
+    def _hold(self, order: str, event: StockMoved, at: datetime, deadline: datetime | None) -> None:
+        known = self._holds.get((order, event.sku))
+        verb = event.verb
+        ends = verb in _ENDS
+        held_at = at if verb is Verb.HOLD else known and known.held_at
+        self._holds[order, event.sku] = HoldRow(
+            order,
+            event.sku,
+            event.version,
+            (event.source if ends else event.target) or Bucket.LOCKED,
+            event.quantity,
+            deadline,
+            held_at,
+            at,
+            at if ends else None,
+            verb,
+            [*known.moves, event.version] if known else [event.version],
+        )
+
+    def close(self) -> None:
+        self._batch.holds = list(self._holds.values())
+        self._batch.stock = [
+            StockRow(
+                sku,
+                last.version,
+                moment(last.at_ms),
+                last.available,
+                last.locked,
+                last.occupied,
+                last.reserved,
+                last.frozen,
+            )
+            for sku, last in self._balances.items()
+        ]
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+_ORDER_EVENT = json.Decoder(AnyOrderEvent)
+_STOCK_EVENT = json.Decoder(AnyStockEvent)
+_DETAILS = msgpack.Decoder(OrderDetails)
+_PARKED = msgpack.Decoder(Parked)
+_TAGS: dict[type, str] = {
+    kind: str(kind.__struct_config__.tag) for kind in OrderEvent.__subclasses__()
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(65_536)
+def moment(ms: int) -> datetime:
+    """Return the instant *ms* milliseconds after 1970; the same few recur all through a round."""
+    try:
+        return _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError as error:
+        raise MalformedPayload("time", f"{ms} ms is no instant") from error
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)
+
+
+def _printable(text: str) -> str:
+    """PostgreSQL stores any text but NUL, and a parked message must never be refused."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text

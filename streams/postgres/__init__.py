@@ -1,0 +1,5 @@
+"""
+PostgreSQL: the ledger that sinks write and people read. The only room that speaks SQL.
+
+`schema.py` builds it, `ledger.py` writes it, `sink.py` feeds the writer, `reads.py` asks it.
+"""

@@ -1,0 +1,94 @@
+"""
+Opens connections, and says in our words what went wrong on them.
+
+Promises that an address, which carries a password, appears in no message.
+"""
+
+from typing import Any
+
+import asyncpg
+
+from agents.ports import RefusedByLedger
+from schemas.errors import LedgerUnavailable, Misconfigured, OrderflowError
+
+CONNECT_SECONDS = 10.0
+
+#: First two signs of SQLSTATE: the value is at fault.
+VALUE = frozenset(
+    {
+        "22",  # data exception
+        "23",  # a constraint
+        "54",  # a limit of the program, such as the size of an index entry
+    }
+)
+#: The installation is at fault: a person has to do something before a retry can help.
+INSTALLATION = frozenset(
+    {
+        "28",  # authorization
+        "3D",  # no such database
+        "42",  # no such table, no such right
+        "0A",  # not supported
+    }
+)
+#: The server is at fault, or was told to stop: waiting may help.
+AWAY = frozenset(
+    {
+        "08",  # connection
+        "25",  # transaction state: it ended under us
+        "40",  # rollback: serialization, deadlock
+        "53",  # resources: disk, memory, connections
+        "55",  # a lock that was not to be had in time
+        "57",  # an operator or a timeout intervened
+        "58",  # the system under it
+    }
+)
+
+
+async def connect(dsn: str, *, name: str, **settings: str) -> Any:
+    """
+    Return a new connection that calls itself *name*, with *settings* of its session.
+
+    Raises LedgerUnavailable, Misconfigured.
+    """
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": name, "timezone": "UTC", "jit": "off", **settings},
+        )
+    except Exception as error:  # noqa: BLE001  `told` sorts them; what it does not know goes on as it is
+        raise told(error) from None  # the cause may repeat the address
+
+
+def told(error: Exception) -> Exception:
+    """Return *error* in our words; a mistake of our own stays as it is."""
+    match error:
+        case OrderflowError():
+            return error
+        case asyncpg.PostgresError():
+            return _of_server(error)
+        case asyncpg.exceptions.ClientConfigurationError():
+            return Misconfigured("The PostgreSQL address cannot be read.")
+        case asyncpg.exceptions._base.DataError():  # noqa: SLF001  the client's own, not exported
+            return RefusedByLedger(str(error))
+        case OverflowError() | UnicodeError():
+            return RefusedByLedger(str(error))
+        case OSError() | TimeoutError() | asyncpg.InterfaceError():
+            return LedgerUnavailable(f"PostgreSQL does not answer: {type(error).__name__}")
+        case asyncpg.InternalClientError():
+            return LedgerUnavailable(f"PostgreSQL broke off: {type(error).__name__}")
+        case _:
+            return error
+
+
+def _of_server(error: Any) -> Exception:
+    state = error.sqlstate or ""
+    # The message alone: the detail repeats whole rows, which may be personal.
+    said = f"{error.args[0] if error.args else type(error).__name__} ({state})"
+    if state[:2] in VALUE:
+        return RefusedByLedger(said)
+    if state[:2] in INSTALLATION:
+        return Misconfigured(said)
+    if state[:2] in AWAY or isinstance(error, asyncpg.PostgresConnectionError):
+        return LedgerUnavailable(said)
+    return error  # type: ignore[no-any-return]

@@ -1,0 +1,236 @@
+"""
+The ledger in PostgreSQL: one batch, one transaction, exactly once.
+
+How exactly once comes about. The first statement of a transaction moves every position of the
+batch from where the batch begins to where it ends, and locks it; a position that stands elsewhere
+has another owner, and nothing is written. So of two owners one writes, whatever both believe.
+When the answer to COMMIT is lost, nobody knows; then the caller asks `starts`, which waits for
+that transaction to end (the positions are read FOR UPDATE) and sees where it stopped. Because
+positions, letter numbers and rows live in one transaction, the position alone tells whether the
+batch is in.
+
+A connection that failed is thrown away; the next call opens another. PostgreSQL ends a session
+that stays idle inside a transaction, so a stopped process cannot keep its successor waiting.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from agents.ledger import (
+    DetailsRow,
+    Heard,
+    HoldRow,
+    IgnoredReleaseRow,
+    LedgerBatch,
+    LineRow,
+    MoveRow,
+    OrderEventRow,
+    OrderRow,
+    ParkedRow,
+    Start,
+    StockRow,
+    TopicPartition,
+)
+from schemas.errors import OrderflowError
+from streams.postgres.connecting import connect, told
+from streams.postgres.queries import sql
+
+CLOSE_SECONDS = 5.0
+SESSION = {
+    "statement_timeout": "60s",
+    "lock_timeout": "10s",
+    #: A stopped process must not hold its positions for long.
+    "idle_in_transaction_session_timeout": "10s",
+    "temp_buffers": "32MB",
+}
+#: Temporary tables: staging name -> the table whose columns and types it takes, and the row.
+STAGED: dict[str, tuple[str, Any]] = {
+    "staged_orders": ("orders", OrderRow),
+    "staged_stock": ("stock", StockRow),
+    "staged_holds": ("holds", HoldRow),
+    "staged_details": ("order_details", DetailsRow),
+    "staged_parked": ("parked", ParkedRow),
+}
+
+
+class NotTheOwner(OrderflowError):  # noqa: N818  our errors are sentences, as in schemas.errors
+    """A partition stands elsewhere than this process left it: somebody else writes it. Stop."""
+
+
+class PostgresLedger:
+    """The port `agents.ports.Ledger`. One connection; calls must not overlap."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: Any = None
+
+    async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Start]:
+        """Return where each partition goes on; a new one begins at 0."""
+        claimed = _columns(sorted(set(partitions)), 2)
+        if not claimed[0]:
+            return {}
+        async with _Transaction(self) as connection:
+            await connection.execute(sql("claim_positions"), *claimed)
+            positions = await connection.fetch(sql("settled_positions"), *claimed)
+            sources = await connection.fetch(sql("heard_sources"), *claimed)
+        starts = {(topic, number): Start(next_, {}) for topic, number, next_ in positions}
+        for topic, number, source, epoch, last in sources:
+            starts[topic, number].heard[source] = Heard(epoch, last)
+        return starts
+
+    async def write(self, batch: LedgerBatch) -> None:
+        """Write *batch*. Raises LedgerUnavailable, RefusedByLedger, NotTheOwner."""
+        if not batch.positions:
+            return
+        async with _Transaction(self) as connection:
+            await _advance(connection, batch)
+            await _write_orders(connection, batch)
+            await _write_stock(connection, batch)
+            await _write_parked(connection, batch)
+
+    async def connection(self) -> Any:
+        """Return the connection, opened and furnished if there is none."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._dsn, name="orderflow-ledger", **SESSION)
+            await _furnish(self._connection)
+        return self._connection
+
+    def drop(self) -> None:
+        """Give the connection up, in whatever state it is."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """End the connection in good order."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close(timeout=CLOSE_SECONDS)
+
+
+class _Transaction:
+    """One transaction on the ledger's connection; what goes wrong leaves it in our words."""
+
+    def __init__(self, ledger: PostgresLedger) -> None:
+        self._ledger = ledger
+        self._transaction: Any = None
+
+    async def __aenter__(self) -> Any:
+        try:
+            connection = await self._ledger.connection()
+            self._transaction = connection.transaction()
+            await self._transaction.start()
+        except BaseException as error:
+            self._ledger.drop()
+            if isinstance(error, Exception):
+                raise told(error) from error
+            raise
+        return connection
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._end(self._transaction.commit)
+        elif isinstance(error, Exception):
+            with suppress(OrderflowError):  # what went wrong first is what is told
+                await self._end(self._transaction.rollback)
+            raise told(error) from error
+        else:  # cancelled: the connection may be in the middle of a message
+            self._ledger.drop()
+
+    async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await end()
+        except BaseException as error:
+            self._ledger.drop()
+            if isinstance(error, Exception):
+                raise told(error) from error
+            raise
+
+
+async def _furnish(connection: Any) -> None:
+    for staging, (table, row) in STAGED.items():
+        columns = ", ".join(row._fields)
+        await connection.execute(
+            f"CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS"  # noqa: S608  our own names
+            f" AS SELECT {columns} FROM {table} WITH NO DATA"
+        )
+
+
+# --- the parts of a batch -------------------------------------------------------------------------
+
+
+async def _advance(connection: Any, batch: LedgerBatch) -> None:
+    spans = sorted((*where, *span) for where, span in batch.positions.items())
+    done = await connection.execute(sql("advance_positions"), *_columns(spans, 4))
+    if _count(done) != len(spans):
+        places = ", ".join(
+            f"{topic}/{partition} at {start}" for topic, partition, start, _ in spans
+        )
+        raise NotTheOwner(f"not all of {places} stand there any more: somebody else writes them")
+    heard = [
+        (*where, source, *last)
+        for where, sources in batch.heard.items()
+        for source, last in sources.items()
+    ]
+    if heard:
+        await connection.execute(sql("remember_sources"), *_columns(heard, 5))
+
+
+async def _write_orders(connection: Any, batch: LedgerBatch) -> None:
+    lines, replaced = batch.lines, batch.replaced
+    if batch.orders:
+        await _copy(connection, "staged_orders", OrderRow, batch.orders)
+        done = await connection.execute(sql("upsert_orders"))
+        if _count(done) != len(batch.orders):
+            rows = await connection.fetch(sql("overtaken_orders"))
+            overtaken = {row["order_key"] for row in rows}
+            lines = [line for line in lines if line.order_key not in overtaken]
+            replaced = [key for key in replaced if key not in overtaken]
+    if replaced:
+        await connection.execute(sql("forget_lines"), replaced)
+    await _copy(connection, "order_lines", LineRow, lines)
+    await _copy(connection, "order_events", OrderEventRow, batch.order_events)
+    if batch.details:
+        await _copy(connection, "staged_details", DetailsRow, batch.details)
+        await connection.execute(sql("upsert_details"))
+
+
+async def _write_stock(connection: Any, batch: LedgerBatch) -> None:
+    await _copy(connection, "stock_ledger", MoveRow, batch.moves)
+    await _copy(connection, "releases_ignored", IgnoredReleaseRow, batch.ignored_releases)
+    if batch.stock:
+        await _copy(connection, "staged_stock", StockRow, batch.stock)
+        await connection.execute(sql("upsert_stock"))
+    if batch.holds:
+        await _copy(connection, "staged_holds", HoldRow, batch.holds)
+        await connection.execute(sql("upsert_holds"))
+    if batch.answers:
+        await connection.execute(sql("keep_answers"), *_columns(batch.answers, 5))
+
+
+async def _write_parked(connection: Any, batch: LedgerBatch) -> None:
+    if batch.parked:
+        await _copy(connection, "staged_parked", ParkedRow, batch.parked)
+        await connection.execute(sql("upsert_parked"))
+
+
+async def _copy(connection: Any, table: str, row: Any, rows: Sequence[Any]) -> None:
+    if rows:
+        await connection.copy_records_to_table(table, records=rows, columns=row._fields)
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Return *rows* column by column, as `unnest` wants them."""
+    return [[row[place] for row in rows] for place in range(width)]
+
+
+def _count(done: str) -> int:
+    """Return the count of a command tag such as `UPDATE 3`."""
+    return int(done.rsplit(" ", 1)[1])
