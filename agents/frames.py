@@ -62,6 +62,8 @@ class Counts(Struct):
     parked: int = 0
     #: Of the parked: our own mistakes.
     bugs: int = 0
+    #: Where each mistake was made, and the error with its traceback, for the log.
+    failures: list[tuple[int, Exception]] = []
 
 
 _NOTHING = Counts()
@@ -77,24 +79,36 @@ class Inbox(NamedTuple):
 class FrameRows:
     """The rows of one partition as the commands of this frame left them."""
 
-    __slots__ = ("_decode", "_stored", "touched")
+    __slots__ = ("_decode", "_earlier", "_stored", "read_bytes", "touched")
 
     def __init__(self, stored: Mapping[bytes, bytes], table: Table) -> None:
         self._stored = stored
         self._decode = table.decode_row
+        #: Rows that earlier slices of this frame left; they are not in the store yet.
+        self._earlier: dict[bytes, Any] = {}
+        #: Rows that this slice changed.
         self.touched: dict[bytes, Any] = {}
+        #: Bytes of the stored rows this slice has read: what it may write back.
+        self.read_bytes = 0
 
     def get(self, key: bytes) -> Any:
         """Return the row under *key*, or None."""
         row = self.touched.get(key, _ABSENT)
         if row is not _ABSENT:
             return row
+        if self._earlier and (row := self._earlier.get(key, _ABSENT)) is not _ABSENT:
+            return row
         raw = self._stored.get(key)
-        return None if raw is None else self._decode(raw[POSITION_BYTES:])
+        if raw is None:
+            return None
+        self.read_bytes += len(raw)
+        return self._decode(raw[POSITION_BYTES:])
 
-    def stored_bytes(self, key: bytes) -> int:
-        """Return how many bytes *key*'s row takes as it is stored."""
-        return len(self._stored.get(key, b""))
+    def next_slice(self) -> None:
+        """Begin a new slice on what the last one left."""
+        self._earlier |= self.touched
+        self.touched = {}
+        self.read_bytes = 0
 
 
 class FrameDecider:
@@ -114,7 +128,6 @@ class FrameDecider:
 
     def _open(self) -> None:
         self._letters: dict[str, list[Addressed]] = {}
-        self._changed: dict[bytes, None] = {}
         self._bytes = 0
         self._counts = Counts()
 
@@ -134,11 +147,11 @@ class FrameDecider:
                     f"{self._inbox.topic}/{self._inbox.partition}: the record at {self._position} "
                     f"is missing, the next is {record.offset}"
                 )
-            if self._bytes > SLICE_BYTES_MAX:
+            if self._bytes + self._rows.read_bytes > SLICE_BYTES_MAX:
                 yield self._close()
             self._hear(record)
             self._position = record.offset + 1
-        if self._changed or self._letters or self._counts != _NOTHING:
+        if self._counts != _NOTHING:
             yield self._close()
 
     def _hear(self, record: Record) -> None:
@@ -158,8 +171,9 @@ class FrameDecider:
         except Exception as error:  # noqa: BLE001  the message's fault, or a bug in deciding it
             changes, said = {}, self._parked(record, command, error)
         self._counts.commands += 1
-        self._keep(changes, len(value or b""))
-        self._say(said, record.timestamp)
+        self._bytes += len(value or b"") + GROWTH_BYTES * len(changes)
+        self._rows.touched.update(changes)
+        self._post.address(said, self._sent, self._epoch, record.timestamp, self._letters)
 
     def _check_size(self, changes: Mapping[bytes, Any]) -> None:
         """Refuse a row that would not fit one batch before its letters go out."""
@@ -172,38 +186,22 @@ class FrameDecider:
 
     def _parked(self, record: Record, command: Any, error: Exception) -> list[Struct]:
         self._counts.parked += 1
-        self._counts.bugs += cause_of(error) is Cause.BUG
+        if cause_of(error) is Cause.BUG:
+            self._counts.bugs += 1
+            self._counts.failures.append((record.offset, error))
         said: list[Struct] = [park(record, self._inbox, self._table.name, error)]
         if command is not None:
             said += self._table.answer_failed(command, record.timestamp)
         return said
 
-    def _keep(self, changes: Mapping[bytes, Any], command_bytes: int) -> None:
-        rows, changed = self._rows, self._changed
-        for key, row in changes.items():
-            if key not in changed:
-                changed[key] = None
-                self._bytes += rows.stored_bytes(key)
-            rows.touched[key] = row
-        self._bytes += command_bytes + GROWTH_BYTES * len(changes)
-
-    def _say(self, said: Sequence[Struct], at_ms: int) -> None:
-        letters, address = self._letters, self._post.address
-        for message in said:
-            lane, addressed = address(message, self._sent, self._epoch, at_ms)
-            if lane in letters:
-                letters[lane].append(addressed)
-            else:
-                letters[lane] = [addressed]
-
     def _close(self) -> Slice:
         state = State(self._position, self._epoch, self._sent, self._got)
         at = self._position.to_bytes(POSITION_BYTES, "big")
-        touched, encode = self._rows.touched, self._table.encode_row
-        rows = {key: touched[key] for key in self._changed}
+        encode, rows = self._table.encode_row, self._rows.touched
         changes = {key: None if row is None else at + encode(row) for key, row in rows.items()}
         closed = Slice(self._letters, changes, rows, state, self._counts)
         self._sent, self._got = dict(self._sent), dict(self._got)
+        self._rows.next_slice()
         self._open()
         return closed
 

@@ -11,11 +11,12 @@ letter whose body cannot be read is still counted:
     bytes 8-15  number of the letter, per (sending partition -> receiving topic partition), from 1
 
 A public event is plain JSON with CloudEvents 1.0 headers in binary mode; its source and number
-stand in `ce_source` and `ce_sequence`. A receiver accepts the next number, drops a lower one and
-halts at a higher one: a repeat is harmless, a loss is never silent.
+stand in `ce_source` and `ce_sequence` (and `ce_id`: the same digits, padded, so they sort as text).
+A receiver accepts the next number, drops a lower one and halts at a higher one: a repeat is
+harmless, a loss is never silent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -32,6 +33,8 @@ UNNUMBERED = PREFIX.pack(0, 0, 0, 0, 0)
 CE_TYPE = "com.orderflow.{}.v1"
 
 Headers = tuple[tuple[str, bytes], ...]
+_pack = msgpack.Encoder().encode
+_json = json.Encoder().encode
 
 
 class Form(Enum):
@@ -53,12 +56,8 @@ class Route(NamedTuple):
     home: bool = False
 
 
-class Addressed(NamedTuple):
-    """A sealed message on its way to one topic partition."""
-
-    key: bytes
-    value: bytes
-    headers: Headers
+#: A sealed message on its way to one topic partition: key, value, headers.
+Addressed = tuple[bytes, bytes, Headers]
 
 
 class State(Struct, array_like=True):
@@ -75,7 +74,7 @@ class State(Struct, array_like=True):
 
 def seal(message: Struct) -> bytes:
     """Return an unnumbered internal message, as intake, operators and the sweeper send it."""
-    return UNNUMBERED + msgpack.encode(message)
+    return UNNUMBERED + _pack(message)
 
 
 def unseal(value: bytes | None) -> tuple[int, int, int, bytes]:
@@ -136,41 +135,67 @@ class Post:
         self._number = number
         self._partition = partition
         self._partition_of = partition_of
-        self._routes = {
-            kind: (route, _event_headers(kind) if route.form is Form.EVENT else ())
-            for kind, route in routes.items()
-        }
+        self._routes = routes
+        self._epoch = -1
+        self._slips: dict[type, _Slip] = {}
 
     def address(
-        self, message: Struct, sent: dict[str, int], epoch: int, at_ms: int
-    ) -> tuple[str, Addressed]:
-        """Return the lane and the sealed *message*, and count it in *sent*."""
-        route, fixed = self._routes[type(message)]
-        key = route.key(message)
-        to = self._partition if route.home else self._partition_of(route.topic, key)
-        lane = f"{route.topic}/{to}"
-        number = sent[lane] = sent.get(lane, 0) + 1
+        self,
+        said: Sequence[Struct],
+        sent: dict[str, int],
+        epoch: int,
+        at_ms: int,
+        lanes: dict[str, list[Addressed]],
+    ) -> None:
+        """Seal what was *said* and put it into its *lanes*, counted in *sent*."""
+        if epoch != self._epoch:
+            self._epoch, self._slips = epoch, {}
+        for message in said:
+            kind = type(message)
+            slip = self._slips.get(kind)
+            if slip is None:
+                slip = self._slips[kind] = self._slip(kind, epoch)
+            key_of, topic, lane, headers = slip
+            key = key_of(message)
+            if lane is None:
+                lane = f"{topic}/{self._partition_of(topic, key)}"
+            number = sent[lane] = sent.get(lane, 0) + 1
+            if headers is None:
+                prefix = PREFIX.pack(1, self._number, self._partition, epoch, number)
+                addressed: Addressed = (key, prefix + _pack(message), ())
+            else:
+                sequence = b"%020d" % number
+                addressed = (key, _json(message), headers(sequence, _ce_time(at_ms)))
+            if lane in lanes:
+                lanes[lane].append(addressed)
+            else:
+                lanes[lane] = [addressed]
+
+    def _slip(self, kind: type, epoch: int) -> "_Slip":
+        """What is the same for every message of one type, worked out once an epoch."""
+        route = self._routes[kind]
+        lane = f"{route.topic}/{self._partition}" if route.home else None
         if route.form is Form.LETTER:
-            prefix = PREFIX.pack(1, self._number, self._partition, epoch, number)
-            return lane, Addressed(key, prefix + msgpack.encode(message), ())
-        sequence = b"%020d" % number
-        headers = (
-            *fixed,
-            ("ce_id", b"%d" % number),
-            ("ce_source", self._source(epoch)),
-            ("ce_sequence", sequence),
-            ("ce_time", _ce_time(at_ms)),
-        )
-        return lane, Addressed(key, json.encode(message), headers)
+            return _Slip(route.key, route.topic, lane, None)
+        tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
+        version = ("ce_specversion", b"1.0")
+        named = ("ce_type", CE_TYPE.format(tag).encode())
+        source = ("ce_source", f"/orderflow/{self._keeper}/e{epoch}/p{self._partition}".encode())
+        written = ("content-type", b"application/json")
 
-    def _source(self, epoch: int) -> bytes:
-        return b"/orderflow/%s/e%d/p%d" % (self._keeper.encode(), epoch, self._partition)
+        def headers(sequence: bytes, at: bytes) -> Headers:
+            numbered = (("ce_id", sequence), ("ce_sequence", sequence), ("ce_time", at))
+            return (version, named, source, written, *numbered)
+
+        return _Slip(route.key, route.topic, lane, headers)
 
 
-def _event_headers(kind: type) -> Headers:
-    tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
-    return (
-        ("ce_specversion", b"1.0"),
-        ("ce_type", CE_TYPE.format(tag).encode()),
-        ("content-type", b"application/json"),
-    )
+class _Slip(NamedTuple):
+    """How messages of one type are addressed."""
+
+    key_of: Callable[[Any], bytes]
+    topic: str
+    #: None where it depends on the message's key.
+    lane: str | None
+    #: Makes an event's headers of its number and time; None for a letter.
+    headers: Callable[[bytes, bytes], Headers] | None

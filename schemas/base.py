@@ -5,6 +5,7 @@ Internal messages travel as MessagePack arrays, so a field's place is part of th
 contract: a new field goes last and has a default, a name is never used again.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -29,6 +30,12 @@ OrderKey = Annotated[str, Meta(min_length=5, max_length=3 * ID_LENGTH_MAX)]
 def order_key(platform: str, shop: str, order_id: str) -> str:
     """Return the key under which one order lives, on every topic and in every table."""
     return f"{platform}:{shop}:{order_id}"
+
+
+class Word(StrEnum):
+    """A closed set of words. Hashes as its text does: Enum's own hash is Python code."""
+
+    __hash__ = str.__hash__
 
 
 class Moment(Struct, frozen=True, array_like=True, gc=False):

@@ -15,13 +15,13 @@ Errors, told apart by who must act; and refusals, which are no errors at all.
 A refusal ("not enough stock") is a value of `Refusal`: a normal answer, never raised.
 """
 
-from enum import StrEnum
+from schemas.base import Word
 
 
 class OrderflowError(Exception):
     """Something went wrong that orderflow knows by name."""
 
-    def __str__(self) -> str:  # type: ignore[explicit-override]  typing.override is of Python 3.12
+    def __str__(self) -> str:
         """An error cannot exist without saying what it means."""
         return super().__str__() or (self.__doc__ or "").strip()
 
@@ -68,7 +68,7 @@ class PartitionHalted(OrderflowError):  # noqa: N818  the name says who must act
     """A partition contradicts itself and was halted; the others go on."""
 
 
-class Refusal(StrEnum):
+class Refusal(Word):
     """Why the answer is no, in order of precedence: the first that applies is the answer."""
 
     #: The command's id carries a time before what the row remembers.

@@ -7,8 +7,6 @@ Commands ask (`ObserveOrder`), events report (`OrderReserved`). Events are publi
 no personal data. What is personal travels in `OrderDetails`, which only the ledger reads.
 """
 
-from enum import StrEnum
-
 from msgspec import Struct
 
 from schemas.base import (
@@ -20,12 +18,13 @@ from schemas.base import (
     Sku,
     Source,
     Units,
+    Word,
     order_key,
 )
 from schemas.errors import Refusal
 
 
-class Status(StrEnum):
+class Status(Word):
     """How far an order has come (platforms.md section 13)."""
 
     PENDING_PAYMENT = "PENDING_PAYMENT"
@@ -42,7 +41,7 @@ class Status(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class Refund(StrEnum):
+class Refund(Word):
     """The second axis: what became of the money."""
 
     NONE = "NONE"
@@ -119,7 +118,7 @@ class Shipment(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     shipped_at: Moment | None = None
 
 
-class NoticeCode(StrEnum):
+class NoticeCode(Word):
     """What was unknown in a payload without making it unusable."""
 
     UNKNOWN_STATUS = "unknown_status"
@@ -233,7 +232,7 @@ OrderCommand = ObserveOrder | StockAnswered | ExpireHold
 # --- reported by the order keeper (public, no personal data) ------------------------------------
 
 
-class Ignored(StrEnum):
+class Ignored(Word):
     """Why a statement changed nothing."""
 
     #: Exactly this was said before.
@@ -246,7 +245,7 @@ class Ignored(StrEnum):
     EMPTY = "empty"
 
 
-class Case(StrEnum):
+class Case(Word):
     """What a person has to settle."""
 
     #: Paid, and the stock is not there.

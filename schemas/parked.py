@@ -4,12 +4,12 @@ What could not be handled, kept whole: the original bytes, the reason, where it 
 People see parked messages as the exceptions queue. Nothing is ever dropped instead.
 """
 
-from enum import StrEnum
-
 from msgspec import Struct
 
+from schemas.base import Word
 
-class Cause(StrEnum):
+
+class Cause(Word):
     """Whose fault it was."""
 
     #: The payload or command is missing something or says something impossible.
@@ -25,7 +25,7 @@ class Cause(StrEnum):
     BUG = "bug"
 
 
-class Stage(StrEnum):
+class Stage(Word):
     """Where it was parked."""
 
     INTAKE = "intake"

@@ -6,15 +6,13 @@ and needs no id. A command from outside (`ReceiveStock` …) carries an id with 
 (UUIDv7), so that asking twice gives the same answer.
 """
 
-from enum import StrEnum
-
 from msgspec import Struct
 
-from schemas.base import OrderKey, Quantity, Sku, Units
+from schemas.base import OrderKey, Quantity, Sku, Units, Word
 from schemas.errors import Refusal
 
 
-class Bucket(StrEnum):
+class Bucket(Word):
     """Where a unit stands."""
 
     #: 可用: sellable.
@@ -29,7 +27,7 @@ class Bucket(StrEnum):
     FROZEN = "frozen"
 
 
-class Verb(StrEnum):
+class Verb(Word):
     """What may be done to stock."""
 
     RECEIVE = "receive"

@@ -27,12 +27,11 @@ the verdict (T06): nothing downstream calls an order accepted before its stock i
 """
 
 from copy import copy
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec import Struct, msgpack
 
-from schemas.base import Moment
+from schemas.base import Moment, Word
 from schemas.errors import Refusal
 from schemas.orders import (
     Buyer,
@@ -115,7 +114,7 @@ TRANSITIONS: dict[Status | None, frozenset[Status]] = {
 }
 
 
-class Goal(StrEnum):
+class Goal(Word):
     """What a status wants of the stock."""
 
     #: Leave everything as it is: the platform's word is not understood.
@@ -141,7 +140,7 @@ GOALS: dict[Status | None, Goal] = {
 PAID_GOALS = frozenset({Goal.OCCUPY, Goal.SHIP})
 
 
-class Held(StrEnum):
+class Held(Word):
     """Where one demand stands."""
 
     #: Not asked yet.
@@ -328,7 +327,7 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
     if not taken:
         telling.ignored(_why_ignored(order, said, command), said, command)
         _open_cases(order, telling)
-        return Decision({key: order}, telling.said)
+        return {key: order}, telling.said
     order.cause, order.policy = telling.cause, command.policy
     telling.observed(command, order.lines if order.lines is not before_lines else ())
     if said.status is not None and "status" not in taken and _is_illegal(order, said):
@@ -340,7 +339,7 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
     if order.goal in PAID_GOALS and before_goal not in PAID_GOALS:
         _ask_again(order)
     advance(order, at_ms, telling)
-    return Decision({key: order}, telling.said)
+    return {key: order}, telling.said
 
 
 def _first_seen(said: Statement) -> Order:
@@ -472,7 +471,7 @@ def _answered(rows: Rows, command: StockAnswered, at_ms: int) -> Decision:
     )
     telling = _Telling(order, at_ms, order.cause)
     advance(order, at_ms, telling)
-    return Decision({key: order}, telling.said)
+    return {key: order}, telling.said
 
 
 def _told(demand: Demand, answer: StockAnswered) -> Demand:
@@ -487,7 +486,7 @@ def _expire(rows: Rows, command: ExpireHold, at_ms: int) -> Decision:
     row: Order | None = rows.get(key)
     due = None if row is None else deadline_ms(row)
     if row is None or due is None or due != command.deadline_ms or at_ms < due:
-        return Decision({}, [])
+        return {}, []
     order = copy(row)
     telling = _Telling(order, at_ms, order.cause)
     for demand in order.demands:
@@ -501,7 +500,7 @@ def _expire(rows: Rows, command: ExpireHold, at_ms: int) -> Decision:
     )
     order.deadline_ms = None
     telling.expired(due)
-    return Decision({key: order}, telling.said)
+    return {key: order}, telling.said
 
 
 def deadline_ms(order: Order) -> int | None:

@@ -7,7 +7,7 @@ itself: a decision that fails half-way has therefore done nothing at all.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -22,13 +22,9 @@ class Rows(Protocol):
         """Return the row under *key*, or None."""
 
 
-class Decision(NamedTuple):
-    """What one command did."""
-
-    changes: dict[bytes, Any]
-    #: Events and letters, in the order in which they are said.
-    said: list[Struct]
-
+#: What one command did: the rows it changes (None is gone), and what is said, in order.
+#: A plain tuple: one is made for every command.
+Decision = tuple[dict[bytes, Any], list[Struct]]
 
 #: A rule for one type of command: (rows, command, append time in ms) -> Decision.
 Rule = Callable[[Rows, Any, int], Decision]

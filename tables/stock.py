@@ -196,7 +196,7 @@ def _hold(rows: Rows, command: HoldStock, at_ms: int) -> Decision:
     hold = Hold(quantity, Bucket.LOCKED, Bucket.AVAILABLE, command.deadline_ms)
     event = _event(command, Verb.HOLD, Bucket.AVAILABLE, Bucket.LOCKED, quantity, after, at_ms)
     yes = StockAnswered(order=order, sku=sku, attempt=command.attempt)
-    return Decision({key: after, held_under: hold}, [event, yes])
+    return {key: after, held_under: hold}, [event, yes]
 
 
 def _no(command: HoldStock, refusal: Refusal, available: int) -> Decision:
@@ -207,7 +207,7 @@ def _no(command: HoldStock, refusal: Refusal, available: int) -> Decision:
         refusal=refusal,
         available=available,
     )
-    return Decision({}, [answer])
+    return {}, [answer]
 
 
 def _occupy(rows: Rows, command: OccupyStock, at_ms: int) -> Decision:
@@ -238,13 +238,13 @@ def _end(
             verb=verb,
             refusal=Refusal.NOT_HELD,
         )
-        return Decision({}, [ignored])
+        return {}, [ignored]
     # After this point the move must succeed: a release never fails on quantities (T27).
     target = _place(MOVES[verb].target, hold)
     after = moved(rows.get(key), hold.bucket, target, hold.quantity)
     still = Hold(hold.quantity, Bucket.OCCUPIED, hold.origin, None) if verb is Verb.OCCUPY else None
     event = _event(command, verb, hold.bucket, target, hold.quantity, after, at_ms)
-    return Decision({key: after, held_under: still}, [event])
+    return {key: after, held_under: still}, [event]
 
 
 def _place(place: Bucket | Relative | None, hold: Hold | None = None) -> Bucket | None:
@@ -296,11 +296,11 @@ def _operate(rows: Rows, command: OperatorStockCommand, at_ms: int) -> Decision:
     before = next((answer for answer in kept if answer.id == command.id), None)
     if before is not None:
         refusal = before.refusal if before.digest == digest else Refusal.ID_REUSED
-        return Decision({}, [_answered(command, refusal, before.available, at_ms)])
+        return {}, [_answered(command, refusal, before.available, at_ms)]
     if asked_ms < at_ms - REMEMBER_MS:
-        return Decision({}, [_answered(command, Refusal.TOO_OLD, 0, at_ms)])
+        return {}, [_answered(command, Refusal.TOO_OLD, 0, at_ms)]
     if len(kept) >= ANSWERS_MAX:
-        return Decision({}, [_answered(command, Refusal.TOO_LARGE, 0, at_ms)])
+        return {}, [_answered(command, Refusal.TOO_LARGE, 0, at_ms)]
     key = stock_key(command.sku)
     stock: Stock | None = rows.get(key)
     verb, quantity = _verb_of(command)
@@ -315,7 +315,7 @@ def _operate(rows: Rows, command: OperatorStockCommand, at_ms: int) -> Decision:
         said.append(_operated(command, verb, quantity, after, at_ms))
     answer = Answer(command.id, digest, refusal, after.available)
     changes[answers_key(command.sku)] = Answers((*kept, answer))
-    return Decision(changes, [*said, _answered(command, refusal, after.available, at_ms)])
+    return changes, [*said, _answered(command, refusal, after.available, at_ms)]
 
 
 def asked_at(command_id: str, at_ms: int) -> int:
@@ -413,7 +413,7 @@ def answer_failed(command: StockCommand, at_ms: int) -> list[Struct]:
     """Return the answer to a command whose deciding failed, so that nobody waits for ever."""
     match command:
         case HoldStock():
-            return _no(command, Refusal.BUG, 0).said
+            return _no(command, Refusal.BUG, 0)[1]
         case ReceiveStock() | AdjustStock() | FreezeStock() | UnfreezeStock():
             return [_answered(command, Refusal.BUG, 0, at_ms)]
         case _:

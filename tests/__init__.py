@@ -1,0 +1,1 @@
+"""Without this file a folder `tests/agents` would shadow the package `agents`."""
