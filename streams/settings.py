@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=0, ge=0, le=65535)
 
+    #: `name:n`: a test lets the process die as by kill -9 at the n-th visit of a named place.
+    failpoint: str = ""
+
     #: An order dated further in the future than this is parked.
     future_max: timedelta = timedelta(hours=24)
     log_level: str = "info"

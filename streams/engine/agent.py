@@ -1,0 +1,131 @@
+"""
+Stateless agents: at least once, their position is the consumer group's.
+
+All outputs of a round are sent and acknowledged, then the position moves. What an agent sends
+must therefore be idempotent for its receiver.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from faust.types import TP
+
+from agents.letters import Addressed, Headers
+from streams.engine.failpoints import failpoint
+from streams.engine.producer import Lane
+from streams.engine.rounds import Batch, Role, Work
+from streams.topics import Topic
+
+#: How often the group is told how far the agent is: what a crash repeats at most.
+COMMIT_EVERY_S = 0.5
+
+
+class Output(NamedTuple):
+    """A message on its way out."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+AgentWork = Callable[[Sequence[Batch]], Awaitable[Sequence[Output]]]
+
+
+class Positions(Role):
+    """A role that keeps its positions in memory, beside where they are kept for good."""
+
+    def __init__(self, name: str, topics: Sequence[Topic]) -> None:
+        super().__init__(name, [topic.name for topic in topics])
+        self._next: dict[TP, int] = {}
+
+    def position(self, tp: TP) -> int:
+        return self._next[tp]
+
+    def opened(self, starts: Mapping[TP, int]) -> None:
+        self._next = dict(starts)
+
+    def batches(self, work: Work) -> list[Batch]:
+        """Return what is new in *work*."""
+        found = []
+        for tp, records in work.items():
+            position = start = self._next[tp]
+            fresh = []
+            for record in records:
+                if record.offset >= position:
+                    fresh.append(record)
+                    position = record.offset + 1
+            if fresh:
+                found.append(Batch(self._declared[tp.topic], tp.partition, fresh, start, position))
+        return found
+
+    def moved(self, batches: Sequence[Batch]) -> None:
+        """Take note that *batches* are done."""
+        counter = self.app.metrics.processed.labels(self.name, "done")
+        for batch in batches:
+            tp = TP(self.settings.topic(batch.topic), batch.partition)
+            if tp in self._next:
+                self._next[tp] = batch.next
+            counter.inc(len(batch.records))
+
+
+class Agent(Positions):
+    """Reads *topics*, sends what *work* returns for each round's batches."""
+
+    def __init__(
+        self, name: str, topics: Sequence[Topic], work: AgentWork, writes_to: Sequence[str] = ()
+    ) -> None:
+        super().__init__(name, topics)
+        self._do = work
+        self._writes_to = tuple(writes_to)
+        self._committed: dict[TP, int] = {}
+        self._commit_at = 0.0
+        self._spread = 0
+
+    @property
+    def writes_to(self) -> Sequence[str]:
+        return self._writes_to
+
+    async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        return await self.consumer.committed(tps)
+
+    async def work(self, work: Work) -> None:
+        batches = self.batches(work)
+        outputs = await self.patiently(lambda: self._do(batches))
+        if visit := failpoint(self.settings.failpoint, f"{self.name}-before-ack"):
+            visit()
+        await self.app.producer.send_batches(self._lanes(outputs))
+        if visit := failpoint(self.settings.failpoint, f"{self.name}-after-ack"):
+            visit()
+        self.moved(batches)
+        if time.monotonic() >= self._commit_at:
+            await self._commit()
+
+    def _lanes(self, outputs: Sequence[Output]) -> dict[Lane, list[Addressed]]:
+        lanes: dict[Lane, list[Addressed]] = {}
+        partition_of, topic_of = self.app.partition_of, self.settings.topic
+        for topic, key, value, headers in outputs:
+            if key is None:
+                self._spread += 1
+                partition = self._spread % self.app.counts[topic]
+            else:
+                partition = partition_of(topic, key)
+            lane = (topic_of(topic), partition)
+            lanes.setdefault(lane, []).append((key, value, headers))  # type: ignore[arg-type]
+        return lanes
+
+    async def tend(self) -> None:
+        await self._commit()
+        await self.report()
+
+    async def closed(self) -> None:
+        await super().closed()
+        # Still a member of the group, so what the last round did can be said.
+        await self._commit()
+
+    async def _commit(self) -> None:
+        news = {tp: at for tp, at in self._next.items() if self._committed.get(tp) != at}
+        if news and await self.consumer.report(news):
+            self._committed.update(news)
+        self._commit_at = time.monotonic() + COMMIT_EVERY_S

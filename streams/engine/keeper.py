@@ -1,0 +1,367 @@
+"""
+The keeper: the single writer of one table.
+
+A round of it: decide the frames of all partitions; send all letters and wait until the broker
+has them; write one batch a partition, rows and position together, and wait again. Whatever stops
+it, wherever: work is either wholly in the changelog, or is decided again to the same bytes.
+
+Promise: what is in memory is what the changelog holds; what contradicts itself halts its own
+partition and no other; what another writer has put into our changelog is written over.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.types import TP
+
+from agents.frames import POSITION_BYTES, FrameDecider, Inbox, Slice
+from agents.letters import Addressed, Post, Route, seal
+from schemas.errors import PartitionHalted
+from streams.engine.failpoints import Failpoint, failpoint
+from streams.engine.producer import Lane, all_of, new_batch
+from streams.engine.rounds import Role, Work
+from streams.engine.store import AT, STATE_KEY, Part, Store, position_bytes, write_state
+from streams.engine.sweeper import Sweeper
+from streams.settings import Settings
+from streams.topics import BATCH_BYTES_MAX, Topic, changelog
+from tables.spec import Table
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+
+logger = logging.getLogger(__name__)
+
+#: A slice closes at 700 kB and its last row may have 900 kB; the changelog takes 2 MB a batch.
+COMMIT_BYTES_MAX = 2 * BATCH_BYTES_MAX - 50_000
+#: Tracebacks of one commit that are logged; all of them are parked and counted.
+FAILURES_LOGGED_MAX = 5
+#: What another writer has written is read within this, or the process ends.
+FOREIGN_READ_S = 20.0
+
+
+class Keeper(Role):
+    """Reads *inbox*, decides by *table*, sends by *routes*."""
+
+    def __init__(self, table: Table, inbox: Topic, routes: Mapping[type, Route]) -> None:
+        super().__init__(table.name, [inbox.name])
+        self.table = table
+        self.inbox = inbox.name
+        self.changelog = changelog(table.name).name
+        self._routes = routes
+        self._post: dict[int, Post] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._check_at = 0.0
+        self.sweeper = Sweeper(table) if table.deadline_ms else None
+
+    @property
+    def writes_to(self) -> Sequence[str]:
+        return [self.changelog, *sorted({route.topic for route in self._routes.values()})]
+
+    def bind(self, app: "App", settings: Settings) -> None:
+        super().bind(app, settings)
+        self.store: Store
+        self._inbox_topic = settings.topic(self.inbox)
+        self._changelog_topic = settings.topic(self.changelog)
+        point = settings.failpoint
+        self._before_letters: Failpoint = failpoint(point, "keeper-before-letters")
+        self._mid_batch: Failpoint = failpoint(point, "keeper-mid-batch")
+        self._after_letters: Failpoint = failpoint(point, "keeper-after-letters")
+        self._after_changelog: Failpoint = failpoint(point, "keeper-after-changelog")
+        if self.sweeper:
+            self.sweeper.bind(self)
+
+    # Where it goes on.
+
+    async def recovered(self, seconds: float) -> None:
+        """Compare what was read with where the changelogs end now."""
+        parts = self.store.parts
+        ends = await self.consumer.highwaters(*(self._changelog_tp(p) for p in parts))
+        stale = 0
+        for p, part in parts.items():
+            stale += len(part.foreign)
+            self._look_at_end(p, part, ends[self._changelog_tp(p)])
+            if self.sweeper and part.fresh:
+                await self.sweeper.learn(p, part.rows)
+            part.fresh = False
+        if self.sweeper:
+            self.sweeper.keep(parts)
+        metrics = self.app.metrics
+        metrics.recovery.labels(self.name).set(seconds)
+        metrics.stale_commits.labels(self.name).inc(stale)
+        rows = sum(len(part.rows) for part in parts.values())
+        logger.info("%s: %d rows of %d partitions in %.2f s", self.name, rows, len(parts), seconds)
+
+    async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        store, known = self.store, {}
+        for tp in tps:
+            if tp.partition not in store.known:
+                continue
+            part = store.parts[tp.partition]
+            if part.halted:
+                self._halt(tp.partition, part.halted)
+            known[tp] = part.state.position
+        return known
+
+    def position(self, tp: TP) -> int:
+        return self.store.parts[tp.partition].state.position
+
+    def _changelog_tp(self, p: int) -> TP:
+        return TP(self._changelog_topic, p)
+
+    # A round.
+
+    async def work(self, work: Work) -> None:
+        deciding: dict[int, Iterator[Slice]] = {
+            tp.partition: self._decide(tp.partition, records) for tp, records in work.items()
+        }
+        while deciding:
+            decided: dict[int, Slice] = {}
+            for p, slices in list(deciding.items()):
+                slice_ = self._next(p, slices)
+                if slice_ is None:
+                    del deciding[p]
+                else:
+                    decided[p] = slice_
+            if decided:
+                await self._send_letters(decided.values())
+                await self._commit(decided)
+
+    def _decide(self, p: int, records: Sequence[Any]) -> Iterator[Slice]:
+        part = self.store.parts[p]
+        post = self._post.get(p)
+        if post is None:
+            post = self._post[p] = Post(
+                self.name, self.table.number, p, self._routes, self.app.partition_of
+            )
+        decider = FrameDecider(part.rows, part.state, self.table, Inbox(self.inbox, p), post)
+        return decider.decide(records)
+
+    def _next(self, p: int, slices: Iterator[Slice]) -> Slice | None:
+        """Return the partition's next commit; a partition that contradicts itself is halted."""
+        part = self.store.parts[p]
+        try:
+            for slice_ in slices:
+                self._count(p, slice_)
+                if slice_.state.position != part.state.position:
+                    return slice_
+        except PartitionHalted as fault:
+            self.app.metrics.letter_gaps.labels(self.name).inc()
+            self._halt(p, str(fault))
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            # Outside of what parks a command: the same records would end every process that
+            # takes this partition, so it must not travel.
+            logger.exception("%s: deciding %s/%s failed", self.name, self.inbox, p)
+            self._halt(p, f"deciding failed outside of the rules: {error!r}")
+        return None
+
+    def _count(self, p: int, slice_: Slice) -> None:
+        metrics, counts = self.app.metrics, slice_.counts
+        metrics.processed.labels(self.name, "decided").inc(counts.commands - counts.parked)
+        if counts.parked:
+            metrics.processed.labels(self.name, "parked").inc(counts.parked)
+            for offset, error in counts.failures[:FAILURES_LOGGED_MAX]:
+                logger.error(
+                    "%s: %s/%s/%s is parked", self.name, self.inbox, p, offset, exc_info=error
+                )
+        if counts.skipped:
+            metrics.replays_skipped.labels(self.name).inc(counts.skipped)
+        if counts.repeats:
+            metrics.letter_repeats.labels(self.name).inc(counts.repeats)
+
+    def address(self, row_key: bytes, command: Any) -> Addressed:
+        """Return an unnumbered *command* about a row, for this keeper's own inbox."""
+        route = self._routes.get(type(command))
+        return (route.key(command) if route else row_key), seal(command), ()
+
+    def _halt(self, p: int, why: str) -> None:
+        self.store.parts[p].halted = why
+        self.halt(TP(self._inbox_topic, p), why)
+
+    async def _send_letters(self, slices: "Sequence[Slice] | Any") -> None:
+        if visit := self._before_letters:
+            visit()
+        lanes: dict[Lane, list[Addressed]] = {}
+        known = self._lanes
+        for slice_ in slices:
+            for name, letters in slice_.letters.items():
+                lane = known.get(name)
+                if lane is None:
+                    topic, _, partition = name.rpartition("/")
+                    lane = known[name] = (self.settings.topic(topic), int(partition))
+                if lane in lanes:
+                    lanes[lane] = lanes[lane] + letters
+                else:
+                    lanes[lane] = letters
+        if lanes:
+            if visit := self._mid_batch:
+                first = dict([lanes.popitem()])
+                await self.app.producer.send_batches(first)
+                visit()
+            await self.app.producer.send_batches(lanes)
+        if visit := self._after_letters:
+            visit()
+
+    async def _commit(self, decided: Mapping[int, Slice]) -> None:
+        parts = self.store.parts
+        written: list[tuple[int, Part, Slice, bytes, int]] = []
+        acks = []
+        for p, slice_ in decided.items():
+            part = parts[p]
+            record = write_state(slice_.state, part.rows_after(slice_.changes))
+            batch = new_batch(COMMIT_BYTES_MAX)
+            if not _fill(batch, slice_.changes, slice_.state.position, record):
+                self._halt(p, "a commit does not fit one batch: a row is larger than tables allow")
+                continue
+            acks.append(await self._send_commit(p, batch))
+            written.append((p, part, slice_, record, batch.record_count()))
+        for (p, part, slice_, record, count), ack in zip(written, await all_of(acks), strict=True):
+            self._acknowledged(p, part, ack.offset, count)
+            part.commit(slice_.changes, slice_.state, record)
+            if self.sweeper:
+                self.sweeper.changed(p, slice_.rows)
+        if visit := self._after_changelog:
+            visit()
+
+    async def _send_commit(self, p: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
+        return await self.app.producer.send_batch((self._changelog_topic, p), batch)
+
+    def _acknowledged(self, p: int, part: Part, base: int, count: int) -> None:
+        """Compare where a commit landed with where it should have."""
+        if base < 0:
+            # A retried batch whose place the broker no longer knows: the next check looks.
+            self._check_at = 0.0
+            return
+        self._look_at_end(p, part, base)
+        part.end = base + count
+
+    # What another writer wrote.
+
+    def _look_at_end(self, p: int, part: Part, end: int) -> None:
+        """Take note of what stands in the changelog between our last record and *end*."""
+        expected = end if part.end is None else part.end
+        part.end = end
+        if end < expected:
+            self._halt(p, f"the changelog ends at {end}, before our last record at {expected - 1}")
+        elif end > expected:
+            part.unread.append((expected, end))
+            self.app.metrics.foreign_writes.labels(self.name).inc()
+            logger.warning(
+                "%s: another writer in %s/%s at %d..%d",
+                self.name, self._changelog_topic, p, expected, end - 1,
+            )  # fmt: skip
+
+    async def tend(self) -> None:
+        if not self.open:
+            return
+        now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + self.settings.foreign_check_every.total_seconds()
+            ours = {tp.partition for tp in self.open}
+            ends = await self.consumer.highwaters(*(self._changelog_tp(p) for p in ours))
+            for tp, end in ends.items():
+                if (part := self.store.parts.get(tp.partition)) is not None:
+                    self._look_at_end(tp.partition, part, end)
+        for tp in list(self.open):
+            part = self.store.parts[tp.partition]
+            if part.unread or part.foreign:
+                await self._write_over(tp.partition, part)
+        if self.sweeper:
+            await self.sweeper.sweep({tp.partition for tp in self.open})
+        await self.report()
+
+    async def _write_over(self, p: int, part: Part) -> None:
+        """
+        Write again, at our position, every row that another writer wrote; it must be the last one.
+
+        What is newer than we are comes from an owner that is ahead of us: either we reach that
+        position ourselves, or the partition is about to be taken from us.
+        """
+        while part.unread:
+            first, end = part.unread[0]
+            await asyncio.wait_for(self._learn_foreign(p, part, first, end), FOREIGN_READ_S)
+            del part.unread[0]
+        now = position_bytes(part.state.position)
+        keys = [key for key, at in part.foreign.items() if at <= now]
+        if not keys:
+            return
+        changes = {
+            key: None if (row := part.rows.get(key)) is None else now + row[POSITION_BYTES:]
+            for key in keys
+            if key != STATE_KEY
+        }
+        record = part.state_record
+        for batch in _batches(changes, part.state.position, record):
+            ack = await (await self._send_commit(p, batch))
+            self._acknowledged(p, part, ack.offset, batch.record_count())
+        part.commit(changes, part.state, record)
+        for key in keys:
+            part.foreign.pop(key, None)
+        logger.warning("%s: %d rows of %s/%s written over", self.name, len(keys), self._changelog_topic, p)
+
+    async def _learn_foreign(self, p: int, part: Part, first: int, end: int) -> None:
+        """Read the stretch *first*..*end* beside the group, for its keys and positions."""
+        tp = aiokafka.TopicPartition(self._changelog_topic, p)
+        reader = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await reader.start()
+        try:
+            reader.assign([tp])
+            reader.seek(tp, first)
+            while await reader.position(tp) < end:
+                for records in (await reader.getmany(tp, timeout_ms=500)).values():
+                    for record in records:
+                        if record.offset < end:
+                            _remember(part, record)
+        finally:
+            await reader.stop()
+
+
+def _remember(part: Part, record: Any) -> None:
+    at = next((v for name, v in record.headers if name == AT), None)
+    at = bytes(at) if at is not None else (record.value or b"")[:POSITION_BYTES]
+    if at > part.foreign.get(record.key, b""):
+        part.foreign[record.key] = at
+
+
+def _fill(
+    batch: BatchBuilder, changes: Mapping[bytes, bytes | None], position: int, record: bytes
+) -> bool:
+    """Put one commit into *batch*: rows, tombstones, and the state last. False: it does not fit."""
+    append = batch.append
+    gone = [(AT, position_bytes(position))]
+    for key, value in changes.items():
+        if append(key=key, value=value, timestamp=None, headers=[] if value else gone) is None:
+            return False
+    return append(key=STATE_KEY, value=record, timestamp=None) is not None
+
+
+def _batches(
+    changes: Mapping[bytes, bytes | None], position: int, record: bytes
+) -> Iterator[BatchBuilder]:
+    """Yield *changes* as commits that fit, each closed by the state *record*."""
+    some: dict[bytes, bytes | None] = {}
+    size = 0
+    for key, value in changes.items():
+        if some and size + len(value or b"") > BATCH_BYTES_MAX // 2:
+            yield _commit_of(some, position, record)
+            some, size = {}, 0
+        some[key] = value
+        size += len(key) + len(value or b"") + 64
+    yield _commit_of(some, position, record)
+
+
+def _commit_of(
+    changes: Mapping[bytes, bytes | None], position: int, record: bytes
+) -> BatchBuilder:
+    batch = new_batch(COMMIT_BYTES_MAX)
+    if not _fill(batch, changes, position, record):
+        raise PartitionHalted("a row and the state do not fit one batch")
+    return batch

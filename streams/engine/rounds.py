@@ -1,0 +1,383 @@
+"""
+Rounds: all that waits, of all partitions, worked on at once; meanwhile the next round gathers.
+
+So rounds grow by themselves with the load and stay small and quick when there is little, and
+what a round waits for (acknowledgements, a database) is paid once a round.
+
+Promise: one round at a time; nothing of an older assignment enters one; a rebalance goes on only
+after the running round has ended, or after a bounded wait.
+"""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from faust.types import TP
+
+from agents.frames import Record
+from schemas.errors import Unavailable
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+    from streams.engine.transport import Consumer
+
+logger = logging.getLogger(__name__)
+
+#: How often what is not part of a round is looked at: checks, reports, deadlines.
+TEND_EVERY_S = 0.25
+#: Retries of a part that is away: first wait, longest wait.
+RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+
+Work = dict[TP, list[Record]]
+
+
+class Batch(NamedTuple):
+    """What a round has for one partition of one topic, in order and without what was seen before."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    #: The position before and after: `start` is where the last round ended.
+    start: int
+    next: int
+
+
+class Rounds:
+    """What waits for one role, and the task that works on it."""
+
+    def __init__(self, role: "Role", settings: Settings) -> None:
+        self._role = role
+        self._records_max = settings.round_records_max
+        self._waiting: list[tuple[int, TP, list[Record]]] = []
+        self._records = 0
+        self._frames_max = settings.frames_waiting_max
+        self._something = asyncio.Event()
+        self._between = asyncio.Event()
+        self._between.set()
+        self._began = 0.0
+        self._stopping = False
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Is there enough to do, so that nothing more need be fetched?"""
+        return self._records >= 2 * self._records_max or len(self._waiting) >= self._frames_max
+
+    def put(self, generation: int, tp: TP, records: list[Record]) -> None:
+        """Let a frame wait for the next round."""
+        self._waiting.append((generation, tp, records))
+        self._records += len(records)
+        self._something.set()
+
+    def forget(self) -> None:
+        """Drop what waits; the next seek brings it again."""
+        self._waiting.clear()
+        self._records = 0
+
+    def running_for(self) -> float:
+        """Return for how many seconds the current round has been running."""
+        return 0.0 if self._between.is_set() else time.monotonic() - self._began
+
+    async def ended(self, within: float) -> bool:
+        """Wait for the running round; False when it did not end in time."""
+        try:
+            await asyncio.wait_for(self._between.wait(), within)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, within: float) -> bool:
+        """Begin no further round and wait for the running one."""
+        self._stopping = True
+        self._something.set()
+        return await self.ended(within)
+
+    async def run(self) -> None:
+        """Work round after round. What is raised in one leaves; it is the process's end."""
+        role = self._role
+        tended = time.monotonic()
+        while not self._stopping:
+            await self._wait(tended + TEND_EVERY_S - time.monotonic())
+            if self._stopping:
+                return
+            self._between.clear()
+            self._began = time.monotonic()
+            work = self._gather()
+            if work:
+                await role.round(work)
+            if (now := time.monotonic()) >= tended + TEND_EVERY_S:
+                await role.tend()
+                tended = now
+            self._between.set()
+            if not self._waiting:
+                self._something.clear()
+            # A round that never had to wait would keep the consumer from its turn.
+            await asyncio.sleep(0)
+
+    async def _wait(self, within: float) -> None:
+        if self._waiting or within <= 0:
+            return
+        self._something.clear()
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(within, self._something.set)
+        try:
+            await self._something.wait()
+        finally:
+            alarm.cancel()
+
+    def _gather(self) -> Work:
+        waiting, size, taken = self._waiting, 0, 0
+        work: Work = {}
+        current = self._role.app.consumer_generation_id
+        for generation, tp, records in waiting:
+            if size >= self._records_max:
+                break
+            taken += 1
+            size += len(records)
+            if generation != current or tp not in self._role.open:
+                continue
+            if tp in work:
+                work[tp] += records
+            else:
+                work[tp] = records
+        del waiting[:taken]
+        self._records -= size
+        return work
+
+
+class Role(ABC):
+    """
+    What a consumer group does: its topics, where it goes on, what a round of it is.
+
+    A partition is *open* from the moment its position is known and sought until it is revoked or
+    halted; only open partitions are worked on.
+    """
+
+    app: "App"
+    settings: Settings
+    rounds: Rounds
+
+    def __init__(self, name: str, topics: Sequence[str]) -> None:
+        #: The noun: `stock`. Names the consumer group, the metrics, the log lines.
+        self.name = name
+        #: Declared names, without the installation's prefix.
+        self.topics = tuple(topics)
+        #: Open partitions.
+        self.open: set[TP] = set()
+        #: Partition -> why it waits for a person.
+        self.halted: dict[TP, str] = {}
+        #: Assigned and every partition open or halted.
+        self.ready = False
+        self.moved_at = time.monotonic()
+        self._expected = False
+        self._beginning: asyncio.Task[None] | None = None
+        self._holes: dict[TP, int] = {}
+        self._reported: dict[TP, int] = {}
+        self._report_at = 0.0
+
+    @property
+    def writes_to(self) -> Sequence[str]:
+        """Declared names of the topics this role writes to."""
+        return ()
+
+    def bind(self, app: "App", settings: Settings) -> None:
+        """Belong to *app*. Runs once, before anything starts."""
+        self.app = app
+        self.settings = settings
+        self.rounds = Rounds(self, settings)
+        self._declared = {settings.topic(name): name for name in self.topics}
+
+    @property
+    def consumer(self) -> "Consumer":
+        """The consumer of this role's app."""
+        return self.app.consumer  # type: ignore[no-any-return]
+
+    # What a role is made of.
+
+    @abstractmethod
+    async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        """Return where each of *tps* goes on; None: at its earliest record. Left out: not yet known."""
+
+    @abstractmethod
+    def position(self, tp: TP) -> int:
+        """Return the next offset of an open partition."""
+
+    @abstractmethod
+    async def work(self, work: Work) -> None:
+        """Do one round."""
+
+    async def tend(self) -> None:
+        """Do what is due between rounds."""
+
+    async def recovered(self, seconds: float) -> None:
+        """The changelogs are read; only keepers have any."""
+
+    def positions(self) -> dict[TP, int]:
+        """Return where every open partition goes on."""
+        return {tp: self.position(tp) for tp in self.open}
+
+    # Coming and going.
+
+    def coming(self) -> None:
+        """Partitions are being assigned."""
+        self._expected = True
+        self.halted.clear()
+
+    def begin(self) -> "asyncio.Task[None]":
+        """Seek and open what is assigned, in a task that Faust's own timeouts cannot cut short."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        task = self._beginning = asyncio.get_running_loop().create_task(self._assigned())
+        task.add_done_callback(self.app.watch)
+        return task
+
+    async def _assigned(self) -> None:
+        generation = self.app.consumer_generation_id
+        tps = [tp for tp in self.consumer.assignment() if tp.topic in self._declared]
+        if not self._expected:
+            return
+        if not tps:
+            self.ready = True
+            return
+        self.consumer.pause_partitions(tps)
+        starts = await self.patiently(lambda: self.starts(tps), lambda: self._still(generation))
+        if starts and self._still(generation):
+            await self._open(starts)
+            self.ready = True
+
+    async def _open(self, starts: Mapping[TP, int | None]) -> None:
+        earliest = await self.consumer.earliest_offsets(*starts)
+        ends = await self.consumer.highwaters(*starts)
+        seeks: dict[TP, int] = {}
+        for tp, start in starts.items():
+            first, end = earliest[tp], ends[tp]
+            if start is not None and start < first:
+                self.halt(
+                    tp,
+                    f"the log begins at {first}, after the position {start}: retention has removed "
+                    "what was not yet read",
+                )
+            elif start is not None and start > end:
+                self.halt(
+                    tp,
+                    f"the log ends at {end}, before the position {start}: the topic is another one "
+                    "or has lost records",
+                )
+            elif tp not in self.halted:
+                seeks[tp] = first if start is None else start
+        await self.consumer.seek_to(seeks)
+        if not self._expected:
+            return
+        self.opened(seeks)
+        self.open = set(seeks)
+        self.consumer.resume_partitions(seeks)
+        self.moved_at = time.monotonic()
+
+    def opened(self, starts: Mapping[TP, int]) -> None:
+        """Take note of where open partitions begin."""
+
+    def _still(self, generation: int) -> bool:
+        return bool(self.app.consumer_generation_id == generation)
+
+    def close(self) -> None:
+        """Work on nothing any more until partitions are assigned."""
+        self._expected = self.ready = False
+        self.open = set()
+        self._holes.clear()
+        self.rounds.forget()
+
+    async def closed(self) -> None:
+        """Let the running round end, before the rebalance goes on."""
+        within = self.settings.drain_for.total_seconds()
+        if not await self.rounds.ended(within):
+            logger.warning("%s: the running round did not end within %s s", self.name, within)
+        self.app.metrics.rebalances.labels(self.name).inc()
+
+    def halt(self, tp: TP, why: str) -> None:
+        """Take one partition out until a person has seen to it; the others go on."""
+        self.halted[tp] = why
+        self.open.discard(tp)
+        self.consumer.pause_partitions([tp])
+        self.app.metrics.halted.labels(self.name).set(len(self.halted))
+        logger.critical("%s: %s/%s is halted: %s", self.name, tp.topic, tp.partition, why)
+
+    # One round.
+
+    async def round(self, work: Work) -> None:
+        """Do one round and take note of it."""
+        began = time.monotonic()
+        await self._close_holes(work)
+        if work:
+            await self.work(work)
+        self.moved_at = time.monotonic()
+        metrics = self.app.metrics
+        metrics.round_seconds.labels(self.name).observe(self.moved_at - began)
+        metrics.last_processed.labels(self.name).set_to_current_time()
+
+    async def _close_holes(self, work: Work) -> None:
+        """
+        Ask once more for what lies between the position and the first record.
+
+        Around a rebalance Faust may drop what it has fetched already; asking again brings it. A
+        hole that stays is one in the log.
+        """
+        again: dict[TP, int] = {}
+        for tp, records in work.items():
+            position = self.position(tp)
+            if records[0].offset <= position or self._holes.get(tp) == position:
+                continue
+            logger.info("%s: %s/%s again from %s", self.name, tp.topic, tp.partition, position)
+            self._holes[tp] = again[tp] = position
+        if again:
+            for tp in again:
+                del work[tp]
+            await self.consumer.seek_to(again)
+
+    async def patiently(
+        self,
+        attempt: Callable[[], Awaitable[Any]],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Any:
+        """
+        Do *attempt*, again and again while a part of the world is away.
+
+        Returns None when it is not *wanted* any more. Past the ceiling the fault leaves, and with
+        it the process: its supervisor starts it again.
+        """
+        began, pause = time.monotonic(), RETRY_S_MIN
+        waiting = self.app.metrics.waiting.labels(self.name)
+        while wanted():
+            try:
+                result = await attempt()
+            except Unavailable as error:
+                waited = time.monotonic() - began
+                if waited > self.settings.waiting_max.total_seconds():
+                    raise
+                waiting.set(1)
+                logger.warning("%s waits (%.1f s): %s", self.name, waited, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_S_MAX)
+            else:
+                waiting.set(0)
+                return result
+        waiting.set(0)
+        return None
+
+    async def report(self) -> None:
+        """Tell the group how far we are, now and then, for lag dashboards."""
+        now = time.monotonic()
+        if now < self._report_at:
+            return
+        self._report_at = now + self.settings.report_every.total_seconds()
+        positions = self.positions()
+        news = {tp: at for tp, at in positions.items() if self._reported.get(tp) != at}
+        if news and await self.consumer.report(news):
+            self._reported.update(news)
+        lag = self.app.metrics.lag
+        for tp, at in positions.items():
+            if (end := self.consumer.highwater(tp)) is not None:
+                lag.labels(tp.topic, str(tp.partition)).set(max(0, end - at))

@@ -1,0 +1,62 @@
+"""
+Sinks: exactly once into a place of their own, which also keeps the position.
+
+The sink writes rows and the next position in one transaction; the engine asks it where to go on,
+seeks there, and hands it each round's batches. While the place is away, the round waits and is
+tried again in place: the waiting partition is the backpressure.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from faust.types import TP
+
+from streams.engine.agent import Positions
+from streams.engine.rounds import Batch, Work
+from streams.topics import Topic
+
+Place = tuple[str, int]
+
+
+class Port(Protocol):
+    """What a sink is to the engine."""
+
+    async def starts(self, partitions: Sequence[Place]) -> Mapping[Place, int]:
+        """Return the next offset of each (topic, partition) that has one. Raises Unavailable."""
+
+    async def write(self, batches: Sequence[Batch]) -> None:
+        """
+        Write *batches* and their positions, all or nothing.
+
+        Raises Unavailable when the place is away: the same batches come again. Any other error,
+        such as a position that is not the one expected, ends the process.
+        """
+
+
+class Sink(Positions):
+    """Hands what *topics* bring to *sink*."""
+
+    def __init__(self, name: str, topics: Sequence[Topic], sink: Port) -> None:
+        super().__init__(name, topics)
+        self._sink = sink
+
+    async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        places = {tp: (self._declared[tp.topic], tp.partition) for tp in tps}
+        known = await self._sink.starts(list(places.values()))
+        return {tp: known.get(place) for tp, place in places.items()}
+
+    async def work(self, work: Work) -> None:
+        batches = self.batches(work)
+        if not batches:
+            return
+        generation = self.app.consumer_generation_id
+
+        async def write() -> bool:
+            await self._sink.write(batches)
+            return True
+
+        if await self.patiently(write, lambda: self._still(generation) and bool(self.open)):
+            self.moved(batches)
+
+    async def tend(self) -> None:
+        await self.report()

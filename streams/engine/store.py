@@ -1,0 +1,295 @@
+"""
+A keeper's table: the rows of each partition in memory, and how they come back from the changelog.
+
+Every record of the changelog opens with the position it was written at (a tombstone has it in a
+header), and every commit is one batch that ends with the state record. So whatever the order in
+the log, and whatever compaction has left of it, the greatest position wins: a late write of a
+stopped worker is older or identical, and loses.
+
+Promise: what is in memory after a recovery is exactly what one commit left, or the partition is
+halted with a sentence that says why. This module never writes to the broker.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from faust.stores import base
+from faust.tables.table import Table
+from faust.types import TP
+from msgspec import DecodeError, msgpack
+
+from agents.frames import POSITION_BYTES
+from agents.letters import State
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+
+logger = logging.getLogger(__name__)
+
+#: Key of the record that closes every commit. No row key starts with a zero byte.
+STATE_KEY = b"\x00state"
+#: Header of a tombstone: the position it was written at.
+AT = "at"
+_COUNT_BYTES = 8
+_ZERO = bytes(POSITION_BYTES)
+
+_encode_state = msgpack.Encoder().encode
+_decode_state = msgpack.Decoder(State).decode
+
+
+def position_bytes(position: int) -> bytes:
+    """Return *position* so that bytes compare as numbers do."""
+    return position.to_bytes(POSITION_BYTES, "big")
+
+
+def write_state(state: State, rows: int) -> bytes:
+    """Return the state record: position, number of rows, state."""
+    return position_bytes(state.position) + rows.to_bytes(_COUNT_BYTES, "big") + _encode_state(state)
+
+
+class Part:
+    """One partition: its rows, its state, and what is known of its changelog."""
+
+    __slots__ = (
+        "clean",
+        "end",
+        "fault",
+        "foreign",
+        "fresh",
+        "gone",
+        "halted",
+        "read",
+        "rows",
+        "state",
+        "state_record",
+        "unread",
+    )
+
+    def __init__(self) -> None:
+        #: Row key -> bytes as stored, position first.
+        self.rows: dict[bytes, bytes] = {}
+        self.state = State()
+        #: The state record with the greatest position, as it stands in the changelog.
+        self.state_record = b""
+        #: Where the next commit must land; None until the log's end was seen.
+        self.end: int | None = None
+        #: Tombstones of this recovery pass: key -> position. Empty outside of one.
+        self.gone: dict[bytes, bytes] = {}
+        #: Rows another writer wrote, or that stand in the log in the wrong order -> position there.
+        self.foreign: dict[bytes, bytes] = {}
+        #: Stretches of the changelog that another writer wrote and nobody has looked at.
+        self.unread: list[tuple[int, int]] = []
+        #: Was the changelog read to its end at least once?
+        self.clean = False
+        #: Did this recovery pass change anything?
+        self.fresh = True
+        #: Records of this recovery pass.
+        self.read = 0
+        #: Why a record of the changelog could not be understood.
+        self.fault = ""
+        #: Why this partition waits for a person.
+        self.halted = ""
+
+    def take(self, records: Iterable[Any]) -> None:
+        """Apply *records* of the changelog: of each key the greatest position wins."""
+        rows, gone, foreign = self.rows, self.gone, self.foreign
+        # A kept partition knows every tombstone up to here without having its position.
+        floor = position_bytes(self.state.position) if self.clean else _ZERO
+        read = 0
+        record = None
+        for record in records:
+            read += 1
+            key, value = record.key, record.value
+            if value is None:
+                self._take_tombstone(record, key, floor)
+                continue
+            if len(value) < POSITION_BYTES or key is None:
+                self._blame(record)
+                continue
+            if key == STATE_KEY:
+                if value < self.state_record:
+                    foreign[key] = self.state_record[:POSITION_BYTES]
+                else:
+                    self.state_record = value
+                continue
+            known = rows.get(key)
+            if known is None:
+                if gone and key in gone and value[:POSITION_BYTES] < gone[key]:
+                    foreign[key] = gone[key]
+                    continue
+                if floor >= value[:POSITION_BYTES]:
+                    foreign[key] = floor
+                    continue
+                rows[key] = value
+            elif value < known:
+                # Position first, so bytes compare as positions do; equal positions mean equal rows.
+                foreign[key] = known[:POSITION_BYTES]
+            else:
+                rows[key] = value
+        self.read += read
+        if record is not None:
+            self.end = record.offset + 1
+
+    def _take_tombstone(self, record: Any, key: bytes, floor: bytes) -> None:
+        at = next((bytes(v) for name, v in record.headers if name == AT), None)
+        if at is None or key is None:
+            self._blame(record)
+            return
+        known = max(self.rows.get(key, _ZERO)[:POSITION_BYTES], self.gone.get(key, floor))
+        if at < known:
+            self.foreign[key] = known
+            return
+        self.rows.pop(key, None)
+        self.gone[key] = at
+
+    def _blame(self, record: Any) -> None:
+        self.fault = self.fault or f"the record at {record.offset} is none of ours"
+
+    def settle(self) -> None:
+        """End a recovery pass: take over the state and say whether everything agrees."""
+        if self.read and not self.fault:
+            self.fault = self._contradiction()
+        self.halted = self.halted or self.fault
+        self.gone.clear()
+        self.fresh = self.fresh or bool(self.read)
+        self.read = 0
+        self.clean = not self.fault
+
+    def _contradiction(self) -> str:
+        record = self.state_record
+        if not record:
+            return f"{len(self.rows)} rows stand without a state" if self.rows else ""
+        try:
+            state = _decode_state(record[POSITION_BYTES + _COUNT_BYTES :])
+        except DecodeError as error:
+            return f"the state cannot be read ({error})"
+        newest = max(self.rows.values(), default=b"")[:POSITION_BYTES]
+        if newest > record[:POSITION_BYTES]:
+            return (
+                f"a row was written at {int.from_bytes(newest, 'big')}, "
+                f"after the state's {state.position}"
+            )
+        count = int.from_bytes(record[POSITION_BYTES : POSITION_BYTES + _COUNT_BYTES], "big")
+        if count != len(self.rows):
+            return f"the state counts {count} rows, {len(self.rows)} were read"
+        self.state = state
+        return ""
+
+    def commit(self, changes: Mapping[bytes, bytes | None], state: State, record: bytes) -> None:
+        """Take over what the broker has acknowledged."""
+        rows = self.rows
+        for key, value in changes.items():
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+        self.state = state
+        self.state_record = record
+
+    def rows_after(self, changes: Mapping[bytes, bytes | None]) -> int:
+        """Return how many rows there are once *changes* are made."""
+        rows = self.rows
+        count = len(rows)
+        for key, value in changes.items():
+            if value is None:
+                count -= key in rows
+            elif key not in rows:
+                count += 1
+        return count
+
+
+class Store(base.Store):  # type: ignore[type-arg]
+    """The partitions this worker has, as Faust's recovery fills them."""
+
+    app: "App"
+
+    def __post_init__(self) -> None:
+        self.parts: dict[int, Part] = {}
+        #: Partitions whose recovery is complete in this generation.
+        self.known: set[int] = set()
+        self._since = 0.0
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """
+        Return the last changelog offset that is in memory, so that a kept partition is not read again.
+
+        Where another writer was met, what it wrote is not in memory: then Faust goes back to
+        where its own last recovery ended.
+        """
+        part = self.parts.get(tp.partition)
+        if part is None or part.end is None or part.unread or part.foreign:
+            return None
+        return part.end - 1 if part.end else None
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002  Faust's signature
+        """Read frames of the changelog. Never raises: Faust would log it and go on."""
+        for event in batch:
+            message = event.message
+            part = self.parts.get(message.partition)
+            if part is None:
+                continue
+            try:
+                part.take(message.value)
+            except Exception as error:
+                logger.exception("changelog of %s", self.table.name)
+                part.fault = part.fault or f"reading it failed: {error!r}"
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],  # noqa: ARG002  Faust's signature
+        newly_assigned: set[TP],
+        generation_id: int = 0,  # noqa: ARG002  Faust's signature
+    ) -> None:
+        """Keep what stays, forget what went, and begin anew with what came."""
+        self.known = set()
+        self._since = time.monotonic()
+        topic = self.table.changelog_topic.get_topic_name()
+        kept = {tp.partition for tp in assigned - newly_assigned if tp.topic == topic}
+        mine = {tp.partition for tp in assigned if tp.topic == topic}
+        self.parts = {p: self.parts[p] if p in kept and p in self.parts else Part() for p in mine}
+
+    async def on_recovery_completed(
+        self,
+        active_tps: set[TP],
+        standby_tps: set[TP],  # noqa: ARG002  Faust's signature
+    ) -> None:
+        """Close the recovery pass. Faust ignores what is raised here, so the role takes it."""
+        try:
+            for tp in active_tps:
+                self.parts[tp.partition].settle()
+            await self.app.role.recovered(time.monotonic() - self._since)
+            self.known = {tp.partition for tp in active_tps}
+        except BaseException as error:
+            self.app.fail(error)
+            raise
+
+    def reset_state(self) -> None:
+        """Faust asks for this on its own; what is in memory stays until the next assignment."""
+
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
+        """No copies on disk yet: the changelog is the copy."""
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:
+        """No copies on disk yet: the changelog is the copy."""
+
+    def _clear(self) -> None:
+        self.parts.clear()
+
+
+class KeeperTable(Table):  # type: ignore[type-arg]
+    """Faust's table with our store under it; rows are changed by the keeper's commits alone."""
+
+    def _new_store(self) -> Store:
+        return Store(
+            "keeper://",
+            self.app,
+            self,
+            key_type=self.key_type,
+            value_type=self.value_type,
+            key_serializer="raw",
+            value_serializer="raw",
+            options={},
+        )

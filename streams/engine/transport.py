@@ -1,0 +1,183 @@
+"""
+The consumer: where each partition starts, and how often the broker is asked.
+
+Stock Faust loses records at the start: what it fetched while the flow was stopped is dropped, and
+a partition without a committed offset is never sought back. Here every partition is sought, once
+its role knows where to go on, and to the earliest record where there is nothing to go on from.
+
+Promise: between two polls that brought much there is no pause, and none while a changelog is
+read; and no poll while the rounds have enough to do.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.engine.producer import Producer
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+
+#: The broker answers an empty fetch after this long. While a fetch is out, a partition that was
+#: not in it waits, so this bounds that wait; 1,500 in stock Faust.
+FETCH_WAIT_MS_MAX = 100
+#: How long an unread partition may keep its node from being asked again; 100 ms in aiokafka.
+PREFETCH_BACKOFF_S = 0.005
+#: A poll that brings more than this is followed by the next at once.
+MUCH = 200
+#: Records a poll of a changelog brings at most: recovery has no latency to keep.
+RECOVERY_RECORDS_MAX = 10_000
+#: While the rounds have enough to do, look again after this long.
+FULL_PAUSE_S = 0.002
+#: Faust goes on after this long; partitions that are not sought by then stay paused until they are.
+SEEK_WAIT_S = 5.0
+FETCH_BYTES_MAX = 16 * 1024 * 1024
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with an aiokafka consumer tuned for frames."""
+
+    app: "App"
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust fixes or leaves out these three; aiokafka reads them when it starts.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX  # noqa: SLF001
+        consumer._fetch_max_bytes = FETCH_BYTES_MAX  # noqa: SLF001
+        return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, then take the brake off its prefetching."""
+        await super().on_start()
+        self._ensure_consumer()._fetcher._prefetch_backoff = PREFETCH_BACKOFF_S  # noqa: SLF001
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
+        """Fetch what waits; far more of it at once while changelogs are read."""
+        consumer = self._ensure_consumer()
+        records_max = (
+            RECOVERY_RECORDS_MAX if self.app.in_recovery else self.app.conf.broker_max_poll_records
+        )
+        return await self.call_thread(
+            self._fetch_records,
+            consumer,
+            active_partitions,
+            timeout=timeout,
+            max_records=records_max,
+        )
+
+    async def committed(self, tps: Collection[TP]) -> dict[TP, int | None]:
+        """Return what the group has committed for *tps*."""
+        return await self.call_thread(self._committed, tps)  # type: ignore[no-any-return]
+
+    async def _committed(self, tps: Collection[TP]) -> dict[TP, int | None]:
+        consumer = self._ensure_consumer()
+        offsets = await asyncio.gather(
+            *(consumer.committed(driver.ensure_aiokafka_TP(tp)) for tp in tps)
+        )
+        return dict(zip(tps, offsets, strict=True))
+
+    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
+        """Seek inside the thread: aiokafka's futures belong to its loop."""
+        await self.call_thread(self._seek_to, offsets)
+
+    async def _seek_to(self, offsets: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        for each, offset in offsets.items():
+            if (tp := driver.ensure_aiokafka_TP(each)) in held:
+                consumer.seek(tp, offset)
+
+    async def report(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit *offsets* to the group. A failure is no more than a late report."""
+        return await self.call_thread(self._report, offsets)  # type: ignore[no-any-return]
+
+    async def _report(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        mine = {
+            tp: OffsetAndMetadata(offset, "")
+            for each, offset in offsets.items()
+            if (tp := driver.ensure_aiokafka_TP(each)) in held
+        }
+        if not mine:
+            return True
+        try:
+            await consumer.commit(mine)
+        except KafkaError as error:
+            self.log.info("offsets were not reported: %r", error)
+            return False
+        return True
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer with a seek of its own and a pace that follows the load."""
+
+    app: "App"
+    _thread: ConsumerThread
+    _brought_little = False
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """
+        Let the role say where each of its partitions goes on.
+
+        Faust calls this when recovery is complete, and sometimes before, when the role does not
+        know yet: then nothing is moved, and the records dropped meanwhile come with the later call.
+        It may also take longer than Faust would wait, while a database is away.
+        """
+        await asyncio.wait([self.app.role.begin()], timeout=SEEK_WAIT_S)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Close the role's partitions, and let its round end before the rebalance goes on."""
+        self.app.role.close()
+        await super().on_partitions_revoked(revoked)
+        await self.app.role.closed()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Let the role know that its partitions come anew."""
+        self.app.role.coming()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
+        """Go on reading at *offsets*."""
+        await self._thread.seek_to(offsets)
+        # Faust drops what lies below its own note of where it was.
+        self._read_offset.update({tp: offset or None for tp, offset in offsets.items()})
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
+        app = self.app
+        rounds = app.role.rounds
+        if self._brought_little and app.poll_pause and not app.in_recovery:
+            await asyncio.sleep(app.poll_pause)
+        while rounds.full and self.flow_active and not app.in_recovery:
+            await asyncio.sleep(FULL_PAUSE_S)
+        records = await self._thread.getmany(active_partitions, timeout)
+        # An empty poll has waited for the broker already.
+        self._brought_little = 0 < sum(map(len, records.values())) < MUCH
+        return records
+
+    async def committed(self, tps: Collection[TP]) -> dict[TP, int | None]:
+        """Return what the group has committed for *tps*."""
+        return await self._thread.committed(tps)
+
+    async def report(self, offsets: Mapping[TP, int]) -> bool:
+        """Tell the group how far we are; False when it did not take it."""
+        return await self._thread.report(offsets)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Stay quiet: Faust looks for acknowledgements, and ours are not in its books."""
+
+
+class Transport(driver.Transport):
+    """Our consumer and producer."""
+
+    Consumer = Consumer
+    Producer = Producer
