@@ -1,0 +1,106 @@
+"""
+The log: sentences for a person at a terminal, JSON lines for a machine anywhere else.
+
+Promise: no phone number, e-mail address or secret leaves through the log, whoever logs it and in
+whatever field. One processor masks all of them, and it is the last before rendering. Log to
+stderr: stdout belongs to a command's answer.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+from schemas.errors import Misconfigured
+
+#: A field of one of these names is hidden whole, whatever it holds.
+SECRET_NAMES = re.compile(
+    r"passw|secret|token|authoriz|api_?key|app_?key|dsn|receiver|buyer|address|(^|_)(phone|email|mobile|tel)",
+    re.IGNORECASE,
+)
+HIDDEN = "***"
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+_CREDENTIALS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+@")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+#: A mobile number of mainland China, or an international one with its plus sign, standing alone:
+#: order ids are longer runs of digits and stay readable.
+_PHONE = re.compile(r"(?<![\d.])(?:\+\d[\d -]{6,16}\d|(?:86)?1[3-9]\d{9})(?!\d)")
+
+
+def masked(text: str) -> str:
+    """Return *text* without phone numbers, e-mail addresses and passwords in addresses."""
+    text = _CREDENTIALS.sub(rf"\1:{HIDDEN}@", text)
+    text = _EMAIL.sub(HIDDEN, text)
+    return _PHONE.sub(lambda met: HIDDEN + met[0][-2:], text)
+
+
+def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Hide in every field of *event* what must not be logged (a structlog processor)."""
+    return {name: _hidden(name, value) for name, value in event.items()}
+
+
+def _hidden(name: str, value: Any) -> Any:
+    if value is not None and SECRET_NAMES.search(name):
+        return HIDDEN
+    match value:
+        case str():
+            return masked(value)
+        case bytes():
+            return f"<{len(value)} bytes>"
+        case Mapping():
+            return {key: _hidden(str(key), inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_hidden("", inner) for inner in value]
+        case bool() | int() | float() | None:
+            return value
+        case _:
+            return masked(str(value))
+
+
+def set_up(level: str = "info") -> None:
+    """Send everything that is logged, ours and the libraries', through one masking pipeline."""
+    if level.lower() not in _LEVELS:
+        raise Misconfigured(
+            f"Set ORDERFLOW_LOG_LEVEL to one of {', '.join(_LEVELS)}; it is {level!r}."
+        )
+    before: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                mask,
+                _renderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # One line an event is enough; these have a line for every step of every round trip.
+    for chatty in ("aiokafka", "kafka", "faust", "mode", "asyncio", "alembic"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+
+
+def _renderer() -> structlog.types.Processor:
+    if sys.stderr.isatty():
+        return structlog.dev.ConsoleRenderer()
+    return structlog.processors.JSONRenderer()
