@@ -1,0 +1,75 @@
+"""
+Sums and verdicts about money that every platform shares. Pure, integers only.
+
+    total = goods - discounts + shipping + tax          (goods: sum of unit price x quantity)
+
+Two of a platform's own numbers, the prices and what the buyer pays, are always there and always
+mean the same; its discount fields overlap (a shop discount stands on the trade and again, spread,
+on its lines), so the discount is what the law leaves, and the law holds by construction.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from schemas.orders import Line, Refund, Status
+
+
+def goods_of(lines: Sequence[Line]) -> int | None:
+    """Return the price of all *lines* before discounts, or None where a price is not said."""
+    goods = 0
+    for line in lines:
+        if line.unit_price is None:
+            return None
+        goods += line.unit_price * line.quantity
+    return goods if lines else None
+
+
+def discount_between(
+    lines: Sequence[Line], shipping: int | None, tax: int | None, total: int | None
+) -> int | None:
+    """
+    Return all discounts, whoever bears them: goods + shipping + tax - total.
+
+    A price that was raised (a fee, an upward adjustment) is no negative discount: it is 0.
+    """
+    goods = goods_of(lines)
+    if goods is None or total is None:
+        return None
+    return max(0, goods + (shipping or 0) + (tax or 0) - total)
+
+
+def refund_of_lines(refunds: Iterable[Refund | None]) -> Refund | None:
+    """
+    Return the order's refund from its lines', where REFUNDED means "this line was paid back".
+
+    What still runs comes first, because someone has to act on it. One line that cannot be told
+    makes the order's refund untellable.
+    """
+    seen = list(refunds)
+    if not seen or None in seen:
+        return None
+    if Refund.REFUNDING in seen:
+        return Refund.REFUNDING
+    if all(refund is Refund.REFUNDED for refund in seen):
+        return Refund.REFUNDED
+    if Refund.REFUNDED in seen or Refund.PARTIALLY_REFUNDED in seen:
+        return Refund.PARTIALLY_REFUNDED
+    return Refund.REJECTED if Refund.REJECTED in seen else Refund.NONE
+
+
+def settle_refund(
+    said: Refund | None,
+    refunded: int | None,
+    total: int | None,
+    status: Status | None = None,
+) -> Refund | None:
+    """
+    Return the refund by amount: what was paid back (*refunded*) of what was paid (*total*).
+
+    The platform's word *said* stands while a refund runs, where no amounts are known, and where
+    the order was closed by a full refund.
+    """
+    if said is Refund.REFUNDING or not refunded or not total:
+        return said
+    if said is Refund.REFUNDED and status is Status.CANCELLED:
+        return said
+    return Refund.REFUNDED if refunded >= total else Refund.PARTIALLY_REFUNDED

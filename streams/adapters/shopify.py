@@ -1,0 +1,633 @@
+"""
+Shopify (Admin REST): orders, refunds and fulfillments, as webhooks or as API answers.
+
+Reads a bare webhook body, `{"order": …}`, `{"orders": […]}`, and the bodies of refunds/create,
+fulfillments/* and order_transactions/create, bare or wrapped. Facts come from the official sample
+responses:
+
+- The status is derived from four fields: cancelled_at, financial_status, fulfillment_status and
+  closed_at; for the money, the platform's own word financial_status stands.
+- `total_price` is the order as placed; `current_*` fields sink with every refund.
+- All plain amounts are in `currency`, the shop's; JPY has no decimals, KWD three.
+- `quantity` is as placed; `current_quantity` is what refunds and edits have left of it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from schemas.base import Moment
+from schemas.errors import MalformedPayload
+from schemas.orders import (
+    Buyer,
+    Line,
+    Notice,
+    NoticeCode,
+    Receiver,
+    Refund,
+    Shipment,
+    Statement,
+    Status,
+)
+from streams.adapters.currencies import digits_of
+from streams.adapters.phones import e164
+from streams.adapters.reading import (
+    Json,
+    MoneyUnit,
+    as_list,
+    as_object,
+    code,
+    decode,
+    latest,
+    members,
+    money,
+    offset,
+    only_match,
+    quantity,
+    text,
+    texts,
+    the_number_id,
+    units,
+    within,
+    word,
+)
+from streams.adapters.reading import lines_of as limited
+
+#: financial_status of an order of which nothing was shipped.
+FINANCIAL: Final = MappingProxyType({
+    "pending": Status.PENDING_PAYMENT,
+    "partially_paid": Status.PENDING_PAYMENT,
+    "authorized": Status.ON_HOLD,
+    "paid": Status.PAID,
+    "partially_refunded": Status.PAID,
+    "refunded": Status.CANCELLED,
+    "voided": Status.CANCELLED,
+    "expired": Status.CANCELLED,
+})  # fmt: skip
+#: fulfillment_status; null is "nothing shipped yet".
+FULFILLMENT: Final = MappingProxyType({
+    "partial": Status.PARTIALLY_SHIPPED,
+    "fulfilled": Status.SHIPPED,
+    "restocked": Status.CANCELLED,
+})  # fmt: skip
+#: Authorisations that ran out: whatever else is said, the order is over and nothing was taken.
+_LAPSED: Final = frozenset({"voided", "expired"})
+
+#: financial_status on the money axis.
+REFUNDS: Final = MappingProxyType({
+    "pending": Refund.NONE,
+    "authorized": Refund.NONE,
+    "partially_paid": Refund.NONE,
+    "paid": Refund.NONE,
+    "voided": Refund.NONE,
+    "expired": Refund.NONE,
+    "partially_refunded": Refund.PARTIALLY_REFUNDED,
+    "refunded": Refund.REFUNDED,
+})  # fmt: skip
+
+_ORDER_ID = re.compile(rb'"order_id"\s*:\s*([0-9]{1,20})')
+_ROOT_ID = re.compile(rb'\s*\{\s*(?:"order"\s*:\s*\{\s*)?"id"\s*:\s*([0-9]{1,20})')
+_order_id_of = only_match(_ORDER_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Shopify:
+    """The adapter of Shopify."""
+
+    platform: str = "shopify"
+    version: ClassVar[int] = 1
+    #: Every time carries its own offset.
+    zone: ClassVar[str] = "offset"
+    money: ClassVar[MoneyUnit] = MoneyUnit.DECIMAL_TEXT
+    statuses: ClassVar[Mapping[str, Status]] = {**FINANCIAL, **FULFILLMENT}
+    refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+
+    def parse(self, payload: bytes, shop: str) -> list[Statement]:
+        """Return what *payload* says, one statement per order, refund or fulfillment in it."""
+        body = decode(payload)
+        if isinstance(body, list):
+            return [
+                said
+                for i, part in enumerate(body)
+                for said in self._read(as_object(part, f"[{i}]"), shop, f"[{i}].")
+            ]
+        return list(self._read(as_object(body, "payload"), shop, ""))
+
+    def key_of(self, payload: bytes) -> bytes | None:
+        """Return the order's id in the raw bytes, or None where there is none or more than one."""
+        if _ORDER_ID.search(payload) is not None:
+            return _order_id_of(payload)
+        root = _ROOT_ID.match(payload)
+        return None if root is None else root.group(1)
+
+    def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
+        if "errors" in body and "id" not in body:
+            raise MalformedPayload(at + "errors", "the platform answered with an error")
+        for name in ("order", "refund", "fulfillment", "transaction"):
+            if isinstance(body.get(name), dict) and "id" not in body:
+                yield self._one(body[name], shop, f"{at}{name}.")
+                return
+            plural = body.get(name + "s")
+            if isinstance(plural, list) and "id" not in body:
+                for i, part in enumerate(plural):
+                    place = f"{at}{name}s[{i}]"
+                    yield self._one(as_object(part, place), shop, place + ".")
+                return
+        yield self._one(body, shop, at)
+
+    def _one(self, body: Json, shop: str, at: str) -> Statement:
+        if "order_id" in body:
+            if "refund_line_items" in body or "transactions" in body:
+                return self._refund(body, shop, at)
+            return self._part(body, shop, at)
+        if set(body) == {"id"}:
+            # orders/delete: the id is all that is left of the order.
+            return self._part({"order_id": body["id"]}, shop, at)
+        if "id" not in body:
+            raise MalformedPayload(at + "id", "holds no order, refund or fulfillment")
+        return self._order(body, shop, at)
+
+    def _order(self, order: Json, shop: str, at: str) -> Statement:
+        """Return the order of an orders/* webhook."""
+        notices: list[Notice] = []
+        currency = text(order, "currency", at)
+        if currency is None:
+            raise MalformedPayload(at + "currency", "the currency of the amounts is missing")
+        digits = digits_of(currency, at + "currency")
+        prices = _Prices(digits, order.get("taxes_included") is True)
+        seen = _Seen.of(order, at)
+        status, said = _status(seen, at, notices)
+        refunds = _refunds(order, currency, digits, at)
+        lines = _lines(order, prices, refunds, at, notices)
+        shipping, shipping_off = _shipping(order, prices, at)
+        total = money(order, "total_price", at, digits)
+        created_at = offset(order, "created_at", at)
+        updated_at = offset(order, "updated_at", at)
+        return Statement(
+            platform=self.platform,
+            shop=shop,
+            order_id=the_number_id(order, "id", at),
+            status=status,
+            status_said=said,
+            refund=_money_word(seen, refunds, at, notices),
+            created_at=created_at,
+            shipped_at=_first_shipped(order, at),
+            completed_at=seen.closed_at if status is Status.COMPLETED else None,
+            updated_at=updated_at,
+            stated_ms=latest(updated_at) or latest(seen.cancelled_at, seen.closed_at, created_at),
+            currency=currency,
+            total=total,
+            shipping=shipping,
+            discount=_discount(order, prices, shipping_off, at),
+            tax=money(order, "total_tax", at, digits),
+            paid=_paid(order, seen, total, digits, at),
+            refunded=refunds.amount,
+            lines=lines,
+            buyer=_buyer(order, at),
+            receiver=_receiver(order, at),
+            shipments=_shipments(order, at),
+            payment_method=_payment_method(order, at),
+            notices=tuple(notices),
+        )
+
+    def _refund(self, refund: Json, shop: str, at: str) -> Statement:
+        """
+        Return the refund facet of refunds/create: how much was paid back.
+
+        Without the order's total it cannot be told whether that was all of it.
+        """
+        transactions = members(refund, "transactions", at)
+        currency = _currency_of(transactions, at)
+        digits = digits_of(currency, at + "transactions[0].currency") if currency else 2
+        amount, pending = _paid_back(transactions, currency, digits, at)
+        refunded_at = offset(refund, "processed_at", at) or offset(refund, "created_at", at)
+        return Statement(
+            platform=self.platform,
+            shop=shop,
+            order_id=the_number_id(refund, "order_id", at),
+            refund=Refund.REFUNDING if pending else None,
+            stated_ms=latest(refunded_at),
+            currency=currency,
+            refunded=amount if currency else None,
+            notices=(Notice(NoticeCode.THIN, at + "order_id", "refund"),),
+        )
+
+    def _part(self, body: Json, shop: str, at: str) -> Statement:
+        """Return what a fulfillment, a transaction or a deletion says: the order, and a parcel."""
+        shipment = _shipment(body, at) if "tracking_number" in body else None
+        moment = offset(body, "updated_at", at) or offset(body, "created_at", at)
+        return Statement(
+            platform=self.platform,
+            shop=shop,
+            order_id=the_number_id(body, "order_id", at),
+            shipped_at=None if shipment is None else shipment.shipped_at,
+            stated_ms=latest(moment),
+            shipments=() if shipment is None else (shipment,),
+            notices=(Notice(NoticeCode.THIN, at + "order_id", "part of an order"),),
+        )
+
+
+# --- the status ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The fields an order's status is derived from."""
+
+    cancelled_at: Moment | None
+    closed_at: Moment | None
+    financial: str | None
+    fulfillment: str | None
+    #: At least one parcel, and every parcel delivered.
+    delivered: bool
+
+    @classmethod
+    def of(cls, order: Json, at: str) -> "_Seen":
+        return cls(
+            cancelled_at=offset(order, "cancelled_at", at),
+            closed_at=offset(order, "closed_at", at),
+            financial=word(order, "financial_status", at),
+            fulfillment=word(order, "fulfillment_status", at),
+            delivered=_all_delivered(order, at),
+        )
+
+    @property
+    def said(self) -> str | None:
+        """The platform's own words in one text: `paid/fulfilled`."""
+        if self.financial is None and self.fulfillment is None:
+            return None
+        words = f"{self.financial or 'null'}/{self.fulfillment or 'null'}"
+        return f"{words}/cancelled" if self.cancelled_at is not None else words
+
+
+def _status(seen: _Seen, at: str, notices: list[Notice]) -> tuple[Status | None, str | None]:
+    """
+    Return the status and the platform's words for it.
+
+    What physically happened goes before what was paid: an order shipped on account is SHIPPED,
+    for its stock has left the house.
+    """
+    financial, fulfillment = _lower(seen.financial), _lower(seen.fulfillment)
+    unknown = False
+    for key, said, table in (
+        ("financial_status", seen.financial, FINANCIAL),
+        ("fulfillment_status", seen.fulfillment, FULFILLMENT),
+    ):
+        if said is not None and said.lower() not in table:
+            notices.append(Notice(NoticeCode.UNKNOWN_STATUS, at + key, said))
+            unknown = True
+    if seen.cancelled_at is not None:
+        return Status.CANCELLED, seen.said
+    if unknown:
+        return Status.UNKNOWN, seen.said
+    if financial in _LAPSED:
+        return Status.CANCELLED, seen.said
+    if fulfillment == "fulfilled":
+        return _shipped(seen), seen.said
+    if fulfillment is not None:
+        return FULFILLMENT[fulfillment], seen.said
+    return (None if financial is None else FINANCIAL[financial]), seen.said
+
+
+def _shipped(seen: _Seen) -> Status:
+    if seen.closed_at is not None:
+        return Status.COMPLETED
+    return Status.DELIVERED if seen.delivered else Status.SHIPPED
+
+
+def _lower(said: str | None) -> str | None:
+    """REST writes its words small, GraphQL large."""
+    return None if said is None else said.lower()
+
+
+def _all_delivered(order: Json, at: str) -> bool:
+    parcels = _sent(order, at)
+    return bool(parcels) and all(parcel.get("shipment_status") == "delivered" for parcel in parcels)
+
+
+def _sent(order: Json, at: str) -> list[Json]:
+    """Return the fulfillments that went through."""
+    found = members(order, "fulfillments", at)
+    parcels = [as_object(value, f"{at}fulfillments[{i}]") for i, value in enumerate(found)]
+    return [parcel for parcel in parcels if parcel.get("status") == "success"]
+
+
+# --- the money ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Prices:
+    """How an order writes its prices."""
+
+    #: Decimals of the currency.
+    digits: int
+    #: Prices and discounts include their tax (`taxes_included`).
+    with_tax: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Refunds:
+    """What an order's `refunds[]` say."""
+
+    #: Paid back, in the order's currency; None where some of it is in another one.
+    amount: int | None
+    #: A refund transaction is on its way.
+    pending: bool
+    #: Line -> units taken back.
+    units: dict[str, int]
+
+
+def _refunds(order: Json, currency: str, digits: int, at: str) -> _Refunds:
+    amount: int | None = 0
+    pending = False
+    taken: dict[str, int] = {}
+    for i, value in enumerate(members(order, "refunds", at)):
+        place = f"{at}refunds[{i}]."
+        refund = as_object(value, place[:-1])
+        paid_back, open_one = _paid_back(
+            members(refund, "transactions", place), currency, digits, place
+        )
+        amount = None if amount is None or paid_back is None else amount + paid_back
+        pending = pending or open_one
+        for j, item in enumerate(members(refund, "refund_line_items", place)):
+            where = f"{place}refund_line_items[{j}]"
+            line = as_object(item, where)
+            line_id = the_number_id(line, "line_item_id", where + ".")
+            taken[line_id] = taken.get(line_id, 0) + (units(line, "quantity", where + ".") or 0)
+    return _Refunds(amount, pending, taken)
+
+
+def _paid_back(
+    transactions: list[Any], currency: str | None, digits: int, at: str
+) -> tuple[int | None, bool]:
+    """Return the refunded amount (None in a foreign currency), and whether one is pending."""
+    amount: int | None = 0
+    pending = False
+    for i, value in enumerate(transactions):
+        place = f"{at}transactions[{i}]."
+        transaction = as_object(value, place[:-1])
+        if transaction.get("kind") != "refund":
+            continue
+        pending = pending or transaction.get("status") == "pending"
+        if transaction.get("status") != "success":
+            continue
+        same = text(transaction, "currency", place) in (None, currency)
+        part = money(transaction, "amount", place, digits) if same else None
+        amount = None if amount is None or part is None else amount + part
+    return amount, pending
+
+
+def _currency_of(transactions: list[Any], at: str) -> str | None:
+    for i, value in enumerate(transactions):
+        place = f"{at}transactions[{i}]"
+        found = text(as_object(value, place), "currency", place + ".")
+        if found is not None:
+            return found
+    return None
+
+
+def _money_word(seen: _Seen, refunds: _Refunds, at: str, notices: list[Notice]) -> Refund | None:
+    """Return financial_status on the money axis; a refund on its way is REFUNDING."""
+    if seen.financial is None:
+        return None
+    refund = REFUNDS.get(seen.financial.lower())
+    if refund is None:
+        notices.append(
+            Notice(NoticeCode.UNKNOWN_REFUND_STATUS, at + "financial_status", seen.financial)
+        )
+        return None
+    return Refund.REFUNDING if refunds.pending and refund is not Refund.REFUNDED else refund
+
+
+def _paid(order: Json, seen: _Seen, total: int | None, digits: int, at: str) -> int | None:
+    """Return what was paid, where the status says so; `total_outstanding` only in part payments."""
+    financial = _lower(seen.financial)
+    if financial in ("paid", "partially_refunded", "refunded"):
+        return total
+    if financial in ("pending", "authorized"):
+        return 0
+    outstanding = money(order, "total_outstanding", at, digits)
+    if financial != "partially_paid" or total is None or outstanding is None:
+        return None
+    return max(0, total - outstanding)
+
+
+def _discount(order: Json, prices: _Prices, shipping_off: int, at: str) -> int | None:
+    """
+    Return the discounts on the goods, so that goods - discount + shipping + tax = total.
+
+    `total_discounts` holds the discount on shipping too, but `shipping` is what the buyer pays for
+    it. Where prices include tax the discounts do as well: their net part is summed line by line.
+    """
+    digits = prices.digits
+    if prices.with_tax:
+        return sum(
+            _net(_allocated(line, digits, place), line, digits, place)
+            for place, line in _line_items(order, at)
+        )
+    said = money(order, "total_discounts", at, digits)
+    return None if said is None else max(0, said - shipping_off)
+
+
+def _shipping(order: Json, prices: _Prices, at: str) -> tuple[int | None, int]:
+    """Return what the buyer pays for shipping without tax, and the discount on it."""
+    digits = prices.digits
+    found = order.get("shipping_lines")
+    if not found:
+        place = at + "total_shipping_price_set."
+        bag = within(within(order, "total_shipping_price_set", at), "shop_money", place)
+        return money(bag, "amount", place + "shop_money.", digits), 0
+    paid = off = 0
+    for i, value in enumerate(as_list(found, at + "shipping_lines")):
+        place = f"{at}shipping_lines[{i}]."
+        line = as_object(value, place[:-1])
+        taken = _allocated(line, digits, place)
+        price = money(line, "price", place, digits) or 0
+        after = money(line, "discounted_price", place, digits)
+        after = max(0, price - taken) if after is None else after
+        off += max(0, price - after)
+        paid += after - (_tax(line, digits, place) if prices.with_tax else 0)
+    return max(0, paid), off
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+def _line_items(order: Json, at: str) -> list[tuple[str, Json]]:
+    path = at + "line_items"
+    if order.get("line_items") is None:
+        raise MalformedPayload(path, "the order has no lines")
+    found = as_list(order["line_items"], path)
+    if found:
+        limited(found, path)
+    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in enumerate(found)]
+
+
+def _lines(
+    order: Json, prices: _Prices, refunds: _Refunds, at: str, notices: list[Notice]
+) -> tuple[Line, ...]:
+    lines = (_line(part, prices, refunds, place, notices) for place, part in _line_items(order, at))
+    return tuple(line for line in lines if line is not None)
+
+
+def _line(
+    part: Json, prices: _Prices, refunds: _Refunds, at: str, notices: list[Notice]
+) -> Line | None:
+    """Return the line, or None where an edit has taken it out of the order."""
+    digits = prices.digits
+    line_id = the_number_id(part, "id", at)
+    placed = quantity(part, "quantity", at)
+    taken = refunds.units.get(line_id, 0)
+    ordered = _ordered(placed, units(part, "current_quantity", at), taken)
+    if ordered == 0:
+        return None
+    merchant_sku = code(part, "sku", at)
+    if merchant_sku is None:
+        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, at + "sku", ""))
+    price = money(part, "price", at, digits)
+    off = _allocated(part, digits, at)
+    total = None if price is None else max(0, price * ordered - off)
+    if prices.with_tax and price is not None and total is not None:
+        price, total = (_net(amount, part, digits, at) for amount in (price, total))
+    return Line(
+        line_id=line_id,
+        quantity=ordered,
+        platform_sku=code(part, "variant_id", at) or code(part, "product_id", at),
+        merchant_sku=merchant_sku,
+        title=text(part, "name", at) or text(part, "title", at),
+        unit_price=price,
+        line_total=total,
+        refund=_line_refund(taken, placed),
+        status_said=word(part, "fulfillment_status", at),
+    )
+
+
+def _ordered(placed: int, current: int | None, taken: int) -> int:
+    """
+    Return the units ordered: as placed, less what an edit took away again.
+
+    `current_quantity` sinks with edits and with refunds. A refund does not change what was ordered
+    (nor its total, nor any stock), so only what the refunds do not explain was edited away.
+    """
+    if current is None:
+        return placed
+    return placed - max(0, placed - taken - current)
+
+
+def _line_refund(taken: int, placed: int) -> Refund:
+    if taken == 0:
+        return Refund.NONE
+    return Refund.REFUNDED if taken >= placed else Refund.PARTIALLY_REFUNDED
+
+
+def _allocated(part: Json, digits: int, at: str) -> int:
+    """Return the discounts put on a line (or shipping line)."""
+    return _summed(part, "discount_allocations", "amount", digits, at)
+
+
+def _tax(part: Json, digits: int, at: str) -> int:
+    return _summed(part, "tax_lines", "price", digits, at)
+
+
+def _summed(part: Json, key: str, field: str, digits: int, at: str) -> int:
+    total = 0
+    for i, value in enumerate(members(part, key, at)):
+        place = f"{at}{key}[{i}]"
+        total += money(as_object(value, place), field, place + ".", digits) or 0
+    return total
+
+
+def _net(amount: int, part: Json, digits: int, at: str) -> int:
+    """Return the part of *amount* (tax included) that is not tax, half a minor unit rounded up."""
+    gross = (money(part, "price", at, digits) or 0) * quantity(part, "quantity", at)
+    gross -= _allocated(part, digits, at)
+    if gross <= 0:
+        return amount
+    net = gross - min(gross, _tax(part, digits, at))
+    return (2 * amount * net + gross) // (2 * gross)
+
+
+# --- people and parcels -------------------------------------------------------------------------
+
+
+def _buyer(order: Json, at: str) -> Buyer | None:
+    """Return the customer; the first number in clear of order, customer and billing address."""
+    customer, billing = within(order, "customer", at), within(order, "billing_address", at)
+    home = within(customer, "default_address", at + "customer.")
+    region = _region(billing) or _region(home) or _region(within(order, "shipping_address", at))
+    said = [
+        text(order, "phone", at),
+        text(customer, "phone", at + "customer."),
+        text(billing, "phone", at + "billing_address."),
+    ]
+    phone_said = next((number for number in said if number is not None), None)
+    phone = next(filter(None, (e164(number, region) for number in said)), None)
+    buyer = Buyer(
+        id=code(customer, "id", at + "customer."),
+        name=_name(customer, at + "customer.") or text(billing, "name", at + "billing_address."),
+        email=text(order, "email", at) or text(customer, "email", at + "customer."),
+        phone=phone,
+        phone_said=phone_said,
+    )
+    return None if buyer == _NO_BUYER else buyer
+
+
+_NO_BUYER: Final = Buyer()
+_NOBODY: Final = Receiver()
+
+
+def _name(person: Json, at: str) -> str | None:
+    names = (text(person, "first_name", at), text(person, "last_name", at))
+    return " ".join(name for name in names if name is not None) or None
+
+
+def _region(address: Json) -> str | None:
+    found = address.get("country_code")
+    return found if isinstance(found, str) else None
+
+
+def _receiver(order: Json, at: str) -> Receiver | None:
+    address = within(order, "shipping_address", at)
+    place = at + "shipping_address."
+    phone_said = text(address, "phone", place)
+    street = (text(address, "address1", place), text(address, "address2", place))
+    receiver = Receiver(
+        name=text(address, "name", place) or _name(address, place),
+        phone=e164(phone_said, _region(address)),
+        phone_said=phone_said,
+        country=text(address, "country_code", place) or text(address, "country", place),
+        province=text(address, "province", place),
+        city=text(address, "city", place),
+        address=", ".join(part for part in street if part is not None) or None,
+        postcode=text(address, "zip", place),
+    )
+    return None if receiver == _NOBODY else receiver
+
+
+def _shipment(parcel: Json, at: str) -> Shipment | None:
+    if parcel.get("status") != "success":
+        return None
+    return Shipment(
+        carrier=text(parcel, "tracking_company", at),
+        tracking_number=text(parcel, "tracking_number", at),
+        shipped_at=offset(parcel, "created_at", at),
+    )
+
+
+def _shipments(order: Json, at: str) -> tuple[Shipment, ...]:
+    found = (
+        _shipment(as_object(value, f"{at}fulfillments[{i}]"), f"{at}fulfillments[{i}].")
+        for i, value in enumerate(members(order, "fulfillments", at))
+    )
+    return tuple(shipment for shipment in found if shipment is not None)
+
+
+def _first_shipped(order: Json, at: str) -> Moment | None:
+    moments = [parcel.shipped_at for parcel in _shipments(order, at)]
+    return min((m for m in moments if m is not None), key=lambda moment: moment.ms, default=None)
+
+
+def _payment_method(order: Json, at: str) -> str | None:
+    return ", ".join(texts(order, "payment_gateway_names", at)) or None
