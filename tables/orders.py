@@ -266,16 +266,16 @@ class Order(Struct, array_like=True, kw_only=True, gc=False):
     @property
     def waits_for_answer(self) -> bool:
         """An answer of the stock keeper is out."""
-        return any(demand.held is Held.ASKED for demand in self.demands)
+        for demand in self.demands:  # noqa: SIM110  asked with every answer: twice as fast as any()
+            if demand.held is Held.ASKED:
+                return True
+        return False
 
     @property
     def unmapped(self) -> tuple[str, ...]:
         """The platform's SKUs (or line ids) that no mapping knows; the reservation waits."""
-        return tuple(
-            line.platform_sku or line.merchant_sku or line.line_id
-            for line in self.lines
-            if line.sku is None
-        )
+        waiting = [line for line in self.lines if line.sku is None]
+        return tuple(line.platform_sku or line.merchant_sku or line.line_id for line in waiting)
 
     @property
     def reservation(self) -> str:
@@ -459,19 +459,27 @@ def _personal(order: Order) -> tuple[Any, ...]:
 def _answered(rows: Rows, command: StockAnswered, at_ms: int) -> Decision:
     key = order_row_key(command.order)
     row: Order | None = rows.get(key)
-    asked = row is not None and any(
-        demand.sku == command.sku and demand.held is Held.ASKED for demand in row.demands
-    )
-    if row is None or not asked or command.attempt != row.attempt:
+    if row is None or not _is_asked(row, command):
         msg = f"{command.order} did not ask for {command.sku} in attempt {command.attempt}"
         raise AssertionError(msg)
     order = copy(row)
     order.demands = tuple(
-        _told(demand, command) if demand.sku == command.sku else demand for demand in row.demands
+        [_told(demand, command) if demand.sku == command.sku else demand for demand in row.demands]
     )
+    if order.waits_for_answer:
+        return {key: order}, []
     telling = _Telling(order, at_ms, order.cause)
     advance(order, at_ms, telling)
     return {key: order}, telling.said
+
+
+def _is_asked(order: Order, answer: StockAnswered) -> bool:
+    if answer.attempt != order.attempt:
+        return False
+    for demand in order.demands:
+        if demand.sku == answer.sku:
+            return demand.held is Held.ASKED
+    return False
 
 
 def _told(demand: Demand, answer: StockAnswered) -> Demand:
