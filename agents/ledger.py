@@ -11,7 +11,6 @@ the fold have one list between them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +18,7 @@ from msgspec import Struct, field, json, msgpack
 
 from agents.frames import Inbox, park
 from agents.letters import unseal
-from schemas.errors import MalformedPayload, PartitionHalted, UndecodableMessage
+from schemas.errors import PartitionHalted, UndecodableMessage
 from schemas.orders import (
     AnyOrderEvent,
     CaseOpened,
@@ -47,15 +46,14 @@ from schemas.stock import (
 )
 
 TopicPartition = tuple[str, int]
+#: An instant: milliseconds since 1970 in UTC. The ledger's connection writes it as a timestamp.
+Ms = int
 
 # --- where a partition stands ---------------------------------------------------------------------
 
 
-class Heard(NamedTuple):
-    """The last letter of one source on one partition."""
-
-    epoch: int
-    number: int
+#: Epoch and number of the last letter of one source on one partition.
+Heard = tuple[int, int]
 
 
 class Start(NamedTuple):
@@ -102,7 +100,7 @@ class OrderRow(NamedTuple):
     order_key: str
     version: int
     facets: int
-    changed_at: datetime
+    changed_at: Ms
     platform: str
     shop: str
     order_id: str
@@ -114,21 +112,21 @@ class OrderRow(NamedTuple):
     discount_minor: int | None
     tax_minor: int | None
     paid_minor: int | None
-    created_at: datetime | None
-    paid_at: datetime | None
-    shipped_at: datetime | None
-    completed_at: datetime | None
-    updated_at: datetime | None
+    created_at: Ms | None
+    paid_at: Ms | None
+    shipped_at: Ms | None
+    completed_at: Ms | None
+    updated_at: Ms | None
     adapter: str | None
     digest: str | None
     unmapped: tuple[str, ...] | None
-    received_at: datetime
+    received_at: Ms
     status: str | None
     refund: str | None
     refunded_minor: int | None
     reservation: str
     attempt: int | None
-    deadline_at: datetime | None
+    deadline_at: Ms | None
     short: str | None
     open_case: str | None
     ignored: int
@@ -157,7 +155,7 @@ class OrderEventRow(NamedTuple):
 
     order_key: str
     version: int
-    at: datetime
+    at: Ms
     event: str
     body: bytes
 
@@ -167,7 +165,7 @@ class MoveRow(NamedTuple):
 
     sku: str
     version: int
-    at: datetime
+    at: Ms
     verb: str
     quantity: int
     source: str | None
@@ -178,7 +176,7 @@ class MoveRow(NamedTuple):
     reserved: int
     frozen: int
     order_key: str | None
-    deadline_at: datetime | None
+    deadline_at: Ms | None
     command_id: str | None
     operator: str | None
     reason: str | None
@@ -190,7 +188,7 @@ class StockRow(NamedTuple):
 
     sku: str
     version: int
-    changed_at: datetime
+    changed_at: Ms
     available: int
     locked: int
     occupied: int
@@ -207,15 +205,15 @@ class HoldRow(NamedTuple):
     version: int
     bucket: str
     quantity: int
-    deadline_at: datetime | None
+    deadline_at: Ms | None
     #: None where this round saw only a later move of the hold.
-    held_at: datetime | None
-    changed_at: datetime
+    held_at: Ms | None
+    changed_at: Ms
     #: None while it is open.
-    ended_at: datetime | None
+    ended_at: Ms | None
     verb: str
-    #: Versions of the moves, the way into the trail.
-    moves: list[int]
+    #: Versions of the moves with a space between them, the way into the trail.
+    moves: str
 
 
 class DetailsRow(NamedTuple):
@@ -245,8 +243,8 @@ class ParkedRow(NamedTuple):
     platform: str | None
     shop: str | None
     attempts: int
-    first_seen_at: datetime
-    last_seen_at: datetime
+    first_seen_at: Ms
+    last_seen_at: Ms
 
 
 class AnswerRow(NamedTuple):
@@ -256,7 +254,7 @@ class AnswerRow(NamedTuple):
     sku: str
     refusal: str | None
     available: int
-    at: datetime
+    at: Ms
 
 
 class IgnoredReleaseRow(NamedTuple):
@@ -266,7 +264,7 @@ class IgnoredReleaseRow(NamedTuple):
     order_key: str
     verb: str
     refusal: str
-    at: datetime
+    at: Ms
     cause: str
 
 
@@ -412,7 +410,7 @@ class _Round:
         self._park(_PARKED.decode(body))
 
     def _park(self, parked: Parked) -> None:
-        seen = moment(max(0, parked.seen_ms))
+        seen = min(max(0, parked.seen_ms), _SEEN_MAX)
         known = self.parked.get(parked.id)
         attempts, first = (known.attempts + 1, known.first_seen_at) if known else (1, seen)
         self.parked[parked.id] = ParkedRow(
@@ -458,13 +456,17 @@ _Envelope = Callable[[LedgerRecord], tuple[str, int, int, bytes]]
 
 
 def _of_event(record: LedgerRecord) -> tuple[str, int, int, bytes]:
-    headers = dict(record.headers)
+    headers = record.headers
     try:
-        source, epoch = _source(headers["ce_source"])
-        number = int(headers["ce_sequence"])
-    except (KeyError, ValueError) as error:
+        # Where our keepers put them: looking at two of seven saves a microsecond of cache misses.
+        (first, said), (second, sequence) = headers[2], headers[5]
+        if first != "ce_source" or second != "ce_sequence":
+            named = dict(headers)
+            said, sequence = named["ce_source"], named["ce_sequence"]
+        source, epoch = _source(said)
+        return source, epoch, int(sequence), record.value or b""
+    except (LookupError, ValueError) as error:
         raise UndecodableMessage("the CloudEvents headers give no source and number") from error
-    return source, epoch, number, record.value or b""
 
 
 @lru_cache(4096)
@@ -502,19 +504,18 @@ def _is_repeat(
     heard: dict[str, Heard],
 ) -> bool:
     """Count a letter in *heard*; the same rule as `agents.letters.is_repeat`."""
-    known = heard.get(source) or before.get(source) or _UNHEARD
-    if epoch != known.epoch:
-        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known.epoch}")
-    last = known.number
+    known, last = heard.get(source) or before.get(source) or _UNHEARD
+    if epoch != known:
+        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known}")
     if number <= last:
         return True
     if number != last + 1:
         raise PartitionHalted(f"letters {last + 1}..{number - 1} of {source} are lost")
-    heard[source] = Heard(epoch, number)
+    heard[source] = (epoch, number)
     return False
 
 
-_UNHEARD = Heard(0, 0)
+_UNHEARD: Heard = (0, 0)
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -525,18 +526,18 @@ class _Order:
 
     def __init__(self, key: str) -> None:
         self.version = 0
-        self.at = _EPOCH
+        self.at = 0
         self.platform, self.shop, self.order_id = (*key.split(":", 2), "", "")[:3]
         self.facets = 0
         self.snapshot: tuple[Any, ...] = _NOTHING_SAID
-        self.received: datetime | None = None
+        self.received: Ms | None = None
         self.status: Status | None = None
         self.refund: str | None = None
         self.refunded: int | None = None
         #: What a new row begins with, until there is a verdict.
         self.reservation = "asking"
         self.attempt: int | None = None
-        self.deadline: datetime | None = None
+        self.deadline: Ms | None = None
         self.short: str | None = None
         self.open_case: str | None = None
         self.ignored = 0
@@ -573,7 +574,7 @@ class _Orders:
     def read(self, body: bytes) -> None:
         event = _ORDER_EVENT.decode(body)
         kind = type(event)
-        key, at = event.order, moment(event.at_ms)
+        key, at = event.order, event.at_ms
         order = self._orders.get(key) or _Order(key)
         self._apply[kind](order, event)
         order.version, order.at = event.version, at
@@ -590,16 +591,16 @@ class _Orders:
             event.discount_minor,
             event.tax_minor,
             event.paid_minor,
-            _moment(event.created_ms),
-            _moment(event.paid_ms),
-            _moment(event.shipped_ms),
-            _moment(event.completed_ms),
-            _moment(event.updated_ms),
+            event.created_ms,
+            event.paid_ms,
+            event.shipped_ms,
+            event.completed_ms,
+            event.updated_ms,
             event.adapter,
             event.digest,
             event.unmapped,
         )
-        order.received = moment(event.received_ms or event.at_ms)
+        order.received = event.received_ms or event.at_ms
         order.snapshot = snapshot
         order.platform, order.shop, order.order_id = event.platform, event.shop, event.order_id
         order.refund, order.refunded = event.refund, event.refunded_minor
@@ -612,7 +613,7 @@ class _Orders:
         order.ignored_why = event.why
 
     def _reserved(self, order: _Order, event: OrderReserved) -> None:
-        deadline = _moment(event.deadline_ms)
+        deadline = event.deadline_ms
         self._verdict(order, "partial" if event.short else "reserved", event)
         order.deadline = deadline
 
@@ -718,7 +719,7 @@ class _Stock:
 
     def read(self, body: bytes) -> None:
         event = _STOCK_EVENT.decode(body)
-        at = moment(event.at_ms)
+        at = event.at_ms
         match event:
             case StockMoved():
                 self._moved(event, at)
@@ -733,8 +734,8 @@ class _Stock:
                     )
                 )
 
-    def _moved(self, event: StockMoved, at: datetime) -> None:
-        deadline = _moment(event.deadline_ms)
+    def _moved(self, event: StockMoved, at: Ms) -> None:
+        deadline = event.deadline_ms
         self._balances[event.sku] = event
         self._batch.moves.append(
             MoveRow(
@@ -761,7 +762,7 @@ class _Stock:
         if event.order is not None:
             self._hold(event.order, event, at, deadline)
 
-    def _hold(self, order: str, event: StockMoved, at: datetime, deadline: datetime | None) -> None:
+    def _hold(self, order: str, event: StockMoved, at: Ms, deadline: Ms | None) -> None:
         known = self._holds.get((order, event.sku))
         verb = event.verb
         ends = verb in _ENDS
@@ -777,7 +778,7 @@ class _Stock:
             at,
             at if ends else None,
             verb,
-            [*known.moves, event.version] if known else [event.version],
+            f"{known.moves} {event.version}" if known else str(event.version),
         )
 
     def close(self) -> None:
@@ -786,7 +787,7 @@ class _Stock:
             StockRow(
                 sku,
                 last.version,
-                moment(last.at_ms),
+                last.at_ms,
                 last.available,
                 last.locked,
                 last.occupied,
@@ -806,22 +807,10 @@ _PARKED = msgpack.Decoder(Parked)
 _TAGS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag) for kind in OrderEvent.__subclasses__()
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@lru_cache(65_536)
-def moment(ms: int) -> datetime:
-    """Return the instant *ms* milliseconds after 1970; the same few recur all through a round."""
-    try:
-        return _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError as error:
-        raise MalformedPayload("time", f"{ms} ms is no instant") from error
-
-
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else moment(ms)
+#: The last instant of the year 9999: a parked message must never be refused.
+_SEEN_MAX = 253_402_300_799_999
 
 
 def _printable(text: str) -> str:
-    """PostgreSQL stores any text but NUL, and a parked message must never be refused."""
+    """Return *text* without NUL, the one character PostgreSQL does not store."""
     return text.replace("\0", "\ufffd") if "\0" in text else text

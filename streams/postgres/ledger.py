@@ -20,12 +20,12 @@ from typing import Any
 
 from agents.ledger import (
     DetailsRow,
-    Heard,
     HoldRow,
     IgnoredReleaseRow,
     LedgerBatch,
     LineRow,
     MoveRow,
+    Ms,
     OrderEventRow,
     OrderRow,
     ParkedRow,
@@ -77,7 +77,7 @@ class PostgresLedger:
             sources = await connection.fetch(sql("heard_sources"), *claimed)
         starts = {(topic, number): Start(next_, {}) for topic, number, next_ in positions}
         for topic, number, source, epoch, last in sources:
-            starts[topic, number].heard[source] = Heard(epoch, last)
+            starts[topic, number].heard[source] = (epoch, last)
         return starts
 
     async def write(self, batch: LedgerBatch) -> None:
@@ -155,12 +155,28 @@ class _Transaction:
 
 
 async def _furnish(connection: Any) -> None:
+    # A row's instants are ms, which this takes a quarter of the time to write that datetimes take.
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_instant, decoder=_ms, format="tuple"
+    )
     for staging, (table, row) in STAGED.items():
         columns = ", ".join(row._fields)
         await connection.execute(
             f"CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS"  # noqa: S608  our own names
             f" AS SELECT {columns} FROM {table} WITH NO DATA"
         )
+
+
+#: 2000-01-01 UTC, where PostgreSQL counts its microseconds from.
+_EPOCH_US = 946_684_800_000_000
+
+
+def _instant(ms: Ms) -> tuple[int]:
+    return (ms * 1000 - _EPOCH_US,)
+
+
+def _ms(instant: tuple[int]) -> Ms:
+    return (instant[0] + _EPOCH_US) // 1000
 
 
 # --- the parts of a batch -------------------------------------------------------------------------

@@ -135,7 +135,7 @@ ON CONFLICT (order_key, sku) DO UPDATE SET
     changed_at = excluded.changed_at,
     ended_at = excluded.ended_at,
     verb = excluded.verb,
-    moves = h.moves || excluded.moves
+    moves = h.moves || ' ' || excluded.moves
 WHERE excluded.version > h.version;
 
 -- name: upsert_details
@@ -177,3 +177,158 @@ INSERT INTO command_answers (command_id, sku, refusal, available, at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
 ON CONFLICT (command_id) DO NOTHING;
 
+-- name: orders_called
+-- The orders under this key, or with this platform's id in any shop; newest first, at most 20.
+SELECT *,
+    CASE
+        WHEN reservation NOT IN ('reserved', 'partial') THEN reservation
+        WHEN status = 'CANCELLED' THEN 'released'
+        WHEN status IN ('SHIPPED', 'DELIVERED', 'COMPLETED') THEN 'shipped'
+        ELSE reservation
+    END AS reservation_now
+FROM orders
+WHERE order_key = $1 OR order_id = $1
+ORDER BY first_received_at DESC
+LIMIT 20;
+
+-- name: orders_of_shop
+-- A page of one shop's orders, newest first; $3 is where the page before ended, NULL for the first.
+SELECT order_key, order_id, platform_status, status, refund, reservation, open_case, unmapped,
+    currency, total_minor, paid_minor, created_at, paid_at, deadline_at, first_received_at, written_at
+FROM orders
+WHERE platform = $1 AND shop = $2 AND first_received_at < COALESCE($3, 'infinity'::timestamptz)
+ORDER BY first_received_at DESC
+LIMIT $4;
+
+-- name: lines_of_order
+-- The lines of one order.
+SELECT * FROM order_lines WHERE order_key = $1 ORDER BY line_no;
+
+-- name: events_of_order
+-- What happened to one order, oldest first.
+SELECT version, at, event, body FROM order_events WHERE order_key = $1 ORDER BY version;
+
+-- name: holds_of_order
+-- What one order holds, or held.
+SELECT * FROM holds WHERE order_key = $1 ORDER BY sku;
+
+-- name: moves_of_order
+-- The moves of stock that one order caused, found through its holds.
+SELECT ledger.*
+FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS version
+    JOIN stock_ledger AS ledger
+        ON ledger.sku = holds.sku AND ledger.version = version::bigint
+WHERE holds.order_key = $1
+    AND ledger.at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
+ORDER BY ledger.at, ledger.sku, ledger.version;
+
+-- name: ignored_releases_of_order
+-- Letters for one order that met no live hold.
+SELECT sku, verb, refusal, at, cause FROM releases_ignored WHERE order_key = $1 ORDER BY at;
+
+-- name: details_of_order
+-- What is personal about one order; the caller masks it.
+SELECT version, country, province, city, body FROM order_details WHERE order_key = $1;
+
+-- name: stock_of_sku
+-- The balance of one SKU.
+SELECT * FROM stock WHERE sku = $1;
+
+-- name: open_holds_of_sku
+-- What orders hold of one SKU now, next deadline first.
+SELECT order_key, bucket, quantity, deadline_at, held_at, changed_at
+FROM holds
+WHERE sku = $1 AND ended_at IS NULL
+ORDER BY deadline_at NULLS LAST, order_key
+LIMIT $2;
+
+-- name: last_moves_of_sku
+-- The trail of one SKU, newest first.
+SELECT * FROM stock_ledger WHERE sku = $1 ORDER BY version DESC LIMIT $2;
+
+-- name: trail_breaks
+-- Moves of one SKU whose balance does not follow from the one before: none, if the trail is whole.
+SELECT sku, version, at, verb, quantity, source, target
+FROM (
+    SELECT *,
+        lag(version, 1, 0::bigint) OVER trail AS version_before,
+        lag(available, 1, 0::bigint) OVER trail AS available_before,
+        lag(locked, 1, 0::bigint) OVER trail AS locked_before,
+        lag(occupied, 1, 0::bigint) OVER trail AS occupied_before,
+        lag(reserved, 1, 0::bigint) OVER trail AS reserved_before,
+        lag(frozen, 1, 0::bigint) OVER trail AS frozen_before
+    FROM stock_ledger
+    WHERE sku = $1
+    WINDOW trail AS (ORDER BY version)
+) AS move
+WHERE version <> version_before + 1
+    OR available <> available_before + quantity
+        * ((target IS NOT DISTINCT FROM 'available')::int - (source IS NOT DISTINCT FROM 'available')::int)
+    OR locked <> locked_before + quantity
+        * ((target IS NOT DISTINCT FROM 'locked')::int - (source IS NOT DISTINCT FROM 'locked')::int)
+    OR occupied <> occupied_before + quantity
+        * ((target IS NOT DISTINCT FROM 'occupied')::int - (source IS NOT DISTINCT FROM 'occupied')::int)
+    OR reserved <> reserved_before + quantity
+        * ((target IS NOT DISTINCT FROM 'reserved')::int - (source IS NOT DISTINCT FROM 'reserved')::int)
+    OR frozen <> frozen_before + quantity
+        * ((target IS NOT DISTINCT FROM 'frozen')::int - (source IS NOT DISTINCT FROM 'frozen')::int)
+ORDER BY version
+LIMIT $2;
+
+-- name: orders_by_channel_and_status
+-- How many orders each shop has in each status; before the verdict the status is empty.
+SELECT platform, shop, status, reservation, count(*) AS orders
+FROM orders
+GROUP BY platform, shop, status, reservation
+ORDER BY platform, shop, status, reservation;
+
+-- name: stock_by_bucket
+-- All units by bucket.
+SELECT count(*) AS skus,
+    COALESCE(sum(available), 0)::bigint AS available,
+    COALESCE(sum(locked), 0)::bigint AS locked,
+    COALESCE(sum(occupied), 0)::bigint AS occupied,
+    COALESCE(sum(reserved), 0)::bigint AS reserved,
+    COALESCE(sum(frozen), 0)::bigint AS frozen,
+    COALESCE(sum(on_hand), 0)::bigint AS on_hand
+FROM stock;
+
+-- name: parked_open
+-- The exceptions queue, latest first, with the first bytes of each message.
+SELECT id, stage, cause, field, reason, topic, partition, record_offset, platform, shop, attempts,
+    first_seen_at, last_seen_at, length(value) AS bytes, substring(value FOR 200) AS opening
+FROM parked
+WHERE settled_at IS NULL
+ORDER BY last_seen_at DESC
+LIMIT $1;
+
+-- name: count_parked_open
+-- How many exceptions wait for a person.
+SELECT count(*) FROM parked WHERE settled_at IS NULL;
+
+-- name: throughput_and_latency
+-- Orders received within $1, how many a second came in, and ms from raw message to row and to verdict.
+SELECT count(*) AS orders,
+    count(verdict_written_at) AS verdicts,
+    count(*) / NULLIF(
+        extract(epoch FROM max(first_written_at) - min(first_received_at)), 0
+    )::float8 AS orders_per_second,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY to_row) AS row_ms_p50,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY to_row) AS row_ms_p99,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY to_verdict) AS verdict_ms_p50,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY to_verdict) AS verdict_ms_p99
+FROM (
+    SELECT first_received_at, first_written_at, verdict_written_at,
+        extract(epoch FROM first_written_at - first_received_at)::float8 * 1000 AS to_row,
+        extract(epoch FROM verdict_written_at - first_received_at)::float8 * 1000 AS to_verdict
+    FROM orders
+    WHERE first_received_at > clock_timestamp() - $1::interval
+) AS recent;
+
+-- name: answer
+-- The answer to an operator's command.
+SELECT * FROM command_answers WHERE command_id = $1;
+
+-- name: positions
+-- Where the ledger stands on every partition.
+SELECT topic, partition, next, written_at FROM sink_positions ORDER BY topic, partition;
