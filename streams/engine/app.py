@@ -229,7 +229,9 @@ async def _drain(settings: Settings, apps: Sequence[App], health: Health) -> int
     left = max(0.5, deadline - time.monotonic())
     leaving = asyncio.gather(*(_leave(app) for app in apps), return_exceptions=True)
     try:
-        await asyncio.wait_for(leaving, left)
+        for error in await asyncio.wait_for(leaving, left):
+            if error is not None:
+                logger.warning("leaving a group failed: %r", error)
     except TimeoutError:
         logger.warning("leaving the groups took longer than %.1f s; it is left to the session", left)
     await health.stop()

@@ -109,25 +109,26 @@ class Part:
                 self._blame(record)
                 continue
             if key == STATE_KEY:
-                if value < self.state_record:
-                    foreign[key] = self.state_record[:POSITION_BYTES]
-                else:
-                    self.state_record = value
-                continue
-            known = rows.get(key)
+                known = self.state_record
+            else:
+                known = rows.get(key)
             if known is None:
-                if gone and key in gone and value[:POSITION_BYTES] < gone[key]:
-                    foreign[key] = gone[key]
-                    continue
-                if floor >= value[:POSITION_BYTES]:
-                    foreign[key] = floor
+                known = gone.get(key, floor)
+                if value[:POSITION_BYTES] <= known and known != _ZERO:
+                    foreign[key] = known
                     continue
                 rows[key] = value
             elif value < known:
                 # Position first, so bytes compare as positions do; equal positions mean equal rows.
                 foreign[key] = known[:POSITION_BYTES]
+                continue
+            elif key == STATE_KEY:
+                self.state_record = value
             else:
                 rows[key] = value
+            if foreign:
+                # What stands last is the greatest again: somebody has written it over.
+                foreign.pop(key, None)
         self.read += read
         if record is not None:
             self.end = record.offset + 1
@@ -143,6 +144,7 @@ class Part:
             return
         self.rows.pop(key, None)
         self.gone[key] = at
+        self.foreign.pop(key, None)
 
     def _blame(self, record: Any) -> None:
         self.fault = self.fault or f"the record at {record.offset} is none of ours"

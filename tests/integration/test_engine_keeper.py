@@ -1,21 +1,240 @@
-"""A keeper on the real broker: nothing lost, nothing twice, whatever is done to it."""
+"""A keeper on the real broker: nothing lost, nothing twice, whatever its logs hold."""
+
+import logging
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+from msgspec import msgpack
 
+from agents.letters import PREFIX, State
+from schemas.parked import Cause, Parked
+from streams.engine.keeper import Keeper
+from streams.engine.store import AT, STATE_KEY, position_bytes, write_state
 from streams.settings import Settings
 from tests.integration import shop
-from tests.integration.counting import Add
+from tests.integration.counting import Add, Counter
 
 pytestmark = pytest.mark.stack
 
 
-async def test_commands_become_rows_and_letters(topics: Settings):
-    await shop.send(topics, [Add(f"k{n % 50}", 1) for n in range(1000)])
+def decided(keeper: Keeper) -> int:
+    """How many records the keeper's partitions are past."""
+    return sum(part.state.position for part in keeper.store.parts.values())
+
+
+async def work_off(settings: Settings, total: int) -> Keeper:
+    """Run a keeper until its positions add up to *total*; stop it and return it."""
+    async with shop.working(settings, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: decided(keeper) == total)
+    return keeper
+
+
+async def write_changelog(
+    settings: Settings, partition: int, rows: dict[str, Counter | None], position: int, *, state: bool = True
+) -> None:
+    """Write what a stopped worker that wakes up might still write: a commit at *position*."""
+    async with shop.a_producer(settings) as producer:
+        batch = producer.create_batch()
+        at = position_bytes(position)
+        for key, row in rows.items():
+            value = None if row is None else at + msgpack.encode(row)
+            headers = [(AT, at)] if row is None else []
+            batch.append(key=key.encode(), value=value, timestamp=None, headers=headers)
+        if state:
+            batch.append(key=STATE_KEY, value=write_state(State(position), len(rows)), timestamp=None)
+        await (
+            await producer.send_batch(batch, settings.topic("stock-changelog"), partition=partition)
+        )
+
+
+async def last_in_changelog(settings: Settings, key: bytes, partition: int) -> bytes | None:
+    """The value that compaction would leave of *key*."""
+    found = [
+        r.value
+        for r in await shop.read(settings, "stock-changelog")
+        if r.key == key and r.partition == partition
+    ]
+    return found[-1]
+
+
+async def test_a_new_group_on_a_filled_topic_loses_nothing(topics: Settings):
+    await shop.send(topics, [Add(f"k{n % 50}", 1) for n in range(5000)])
+
+    await work_off(topics, 5000)
+
+    assert await shop.totals(topics) == {f"k{n}": 100 for n in range(50)}
+    rows = await shop.changelog_rows(topics)
+    assert {key.decode(): row.total for key, row in rows.items()} == {
+        f"k{n}": 100 for n in range(50)
+    }
+
+
+async def test_a_restarted_keeper_goes_on_where_it_was(topics: Settings):
+    await shop.send(topics, [Add(f"k{n % 10}", 1) for n in range(100)])
+    await work_off(topics, 100)
+    await shop.send(topics, [Add(f"k{n % 10}", 1) for n in range(100)])
+
+    keeper = await work_off(topics, 200)
+
+    assert await shop.totals(topics) == {f"k{n}": 20 for n in range(10)}
+    assert not keeper.halted
+
+
+async def test_a_removed_row_stays_removed(topics: Settings):
+    await shop.send(topics, [Add("gone", 5), Add("kept", 7), Add("gone", 0)])
+    await work_off(topics, 3)
+    await shop.send(topics, [Add("gone", 2), Add("kept", 1)])
+
+    await work_off(topics, 5)
+
+    assert await shop.totals(topics) == {"gone": 2, "kept": 8}
+
+
+async def test_a_frame_too_large_for_one_batch_is_cut_into_commits(topics: Settings):
+    blob = bytes(100_000)
+    await shop.send(topics, [Add(f"{key}", 1, False, blob) for key in range(30) for _ in range(2)])
+
+    keeper = await work_off(topics, 60)
+
+    assert await shop.totals(topics) == {str(key): 2 for key in range(30)}
+    states = [r for r in await shop.read(topics, "stock-changelog") if r.key == STATE_KEY]
+    assert len(states) > 4
+    assert not keeper.halted
+
+
+async def test_a_poison_command_is_parked_and_the_next_is_decided(topics: Settings):
+    await shop.send(topics, [Add("a", 1), Add("a", 1, True), Add("a", 1)])
+
+    await work_off(topics, 3)
+
+    assert await shop.totals(topics) == {"a": 2}
+    [record] = await shop.read(topics, "parked")
+    parked = msgpack.decode(record.value[PREFIX.size :], type=Parked)
+    assert (parked.cause, parked.key) == (Cause.BUG, b"a")
+
+
+async def test_a_lost_letter_halts_one_partition_and_the_others_go_on(
+    topics: Settings, caplog: pytest.LogCaptureFixture
+):
+    keys = {shop.home(topics, key): key for key in map(str, range(100))}
+    letter = PREFIX.pack(1, 7, 0, 0, 5) + msgpack.encode(Add(keys[0], 1))
+    async with shop.a_producer(topics) as producer:
+        await producer.send_and_wait(
+            topics.topic("counts"), letter, key=keys[0].encode(), partition=0
+        )
+    await shop.send(topics, [Add(key, 3) for key in keys.values()])
 
     async with shop.working(topics, [keeper := shop.a_keeper()]):
-        await shop.until(lambda: sum(p.state.position for p in keeper.store.parts.values()) == 1000)
+        await shop.until(lambda: decided(keeper) == 3)
+        await shop.until(lambda: keeper.halted)
 
-    assert await shop.totals(topics) == {f"k{n}": 20 for n in range(50)}
-    assert {k.decode(): row.total for k, row in (await shop.changelog_rows(topics)).items()} == {
-        f"k{n}": 20 for n in range(50)
-    }
+        assert [tp.partition for tp in keeper.halted] == [0]
+        assert await shop.totals(topics) == {keys[p]: 3 for p in (1, 2, 3)}
+    assert "letters 1..4 of keeper 7 partition 0 are lost" in caplog.text
+    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+
+
+async def test_a_hole_in_the_inbox_halts_its_partition(topics: Settings):
+    await shop.send(topics, [Add("a", 1)])
+    home = shop.home(topics, "a")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=topics.kafka, transactional_id=topics.topic("hole")
+    )
+    await producer.start()
+    async with producer.transaction():
+        # The marker that ends a transaction takes an offset and is no record.
+        await producer.send(topics.topic("counts"), b"x", partition=home)
+    await producer.stop()
+    await shop.send(topics, [Add("a", 1)])
+
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: keeper.halted)
+
+    assert "the record at 2 is missing, the next is 3" in next(iter(keeper.halted.values()))
+
+
+async def test_an_inbox_that_begins_after_the_position_is_a_halt(topics: Settings):
+    await shop.send(topics, [Add("a", 1)])
+    await work_off(topics, 1)
+    home = TopicPartition(topics.topic("counts"), shop.home(topics, "a"))
+    await shop.send(topics, [Add("a", 1) for _ in range(5)])
+    admin = AIOKafkaAdminClient(bootstrap_servers=topics.kafka)
+    await admin.start()
+    await admin.delete_records({home: RecordsToDelete(4)})
+    await admin.close()
+
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: keeper.halted)
+
+    [why] = keeper.halted.values()
+    assert "begins at 4, after the position 1" in why
+    assert await shop.totals(topics) == {"a": 1}
+
+
+async def test_a_late_write_of_a_stopped_worker_loses_and_is_written_over(topics: Settings):
+    await shop.send(topics, [Add("a", 1) for _ in range(10)] + [Add("gone", 1), Add("gone", 0)])
+    home = shop.home(topics, "a")
+    keeper = await work_off(topics, 12)
+    position = keeper.store.parts[home].state.position
+    await write_changelog(topics, home, {"a": Counter(3)}, 3)
+    away = shop.home(topics, "gone")
+    await write_changelog(topics, away, {"gone": Counter(1)}, 1, state=False)
+
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: not any(p.foreign or p.unread for p in keeper.store.parts.values()))
+
+    assert not keeper.halted
+    assert (await last_in_changelog(topics, b"a", home) or b"")[:8] == position_bytes(position)
+    assert (await last_in_changelog(topics, STATE_KEY, home) or b"")[:8] == position_bytes(position)
+    assert await last_in_changelog(topics, b"gone", away) is None
+    again = await work_off(topics, 12)
+    assert not again.halted
+    assert not any(part.foreign for part in again.store.parts.values())
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_foreign_write_is_noticed_and_written_over(topics: Settings, busy: bool):
+    await shop.send(topics, [Add("a", 1) for _ in range(10)])
+    home = shop.home(topics, "a")
+
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: decided(keeper) == 10)
+        await write_changelog(topics, home, {"a": Counter(3), "never": Counter(9)}, 3)
+        if busy:
+            await shop.send(topics, [Add("a", 1)])
+        await shop.until(
+            lambda: keeper.app.metrics.foreign_writes.labels("stock")._value.get() == 1
+        )
+        part = keeper.store.parts[home]
+        await shop.until(lambda: not part.foreign and not part.unread)
+
+    last = await last_in_changelog(topics, b"a", home) or b""
+    assert msgpack.decode(last[8:], type=Counter).total == 10 + busy
+    assert await last_in_changelog(topics, b"never", home) is None
+    assert not (await work_off(topics, 10 + busy)).halted
+
+
+@pytest.mark.parametrize(
+    ("position", "state", "why"),
+    [
+        # A row that nobody's state has reached.
+        (1_000_000, False, "a row was written at 1000000"),
+        # A commit that counts one row, in a log that has two.
+        (50, True, "the state counts 1 rows, 2 were read"),
+    ],
+)
+async def test_a_changelog_that_contradicts_itself_is_a_halt(
+    topics: Settings, position: int, state: bool, why: str
+):
+    home = shop.home(topics, "a")
+    await shop.send(topics, [Add("a", 1)])
+    await work_off(topics, 1)
+    await write_changelog(topics, home, {"b": Counter(3)}, position, state=state)
+
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: keeper.halted)
+
+    assert [tp.partition for tp in keeper.halted] == [home]
+    assert why in next(iter(keeper.halted.values()))
