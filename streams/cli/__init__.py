@@ -1,0 +1,65 @@
+"""
+The command line, `orderflow`: thin doors to the rest of the house.
+
+A command reads its arguments, calls one thing and says what came of it; see `answers.py` for how.
+Whatever goes wrong by name ends as one sentence on stderr and an exit code: 0 done, 1 the answer is
+no, 2 the input cannot be used, 75 something does not answer, 78 the installation is at fault.
+"""
+
+import sys
+
+import typer
+
+from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
+from streams.cli import looking, operating, running, setting_up
+from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
+
+app = typer.Typer(
+    name="orderflow",
+    help="Orders of many platforms in, exact stock reservations out.\n\n"
+    "Exit codes: 0 done; 1 the answer is no; 2 bad input; 75 something does not answer; "
+    "78 wrong configuration.",
+    epilog=examples(
+        "orderflow demo",
+        "orderflow topics apply && orderflow migrate && "
+        "orderflow reference apply deploy/reference.toml",
+        "orderflow worker --roles intake,orders,stock,ledger",
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+setting_up.add_to(app)
+running.add_to(app)
+operating.add_to(app)
+looking.add_to(app)
+
+
+def main() -> None:
+    """Run the command of this process."""
+    try:
+        app()
+    except Rejected as error:
+        code = _say(error, BAD_INPUT)
+    except Misconfigured as error:
+        code = _say(error, MISCONFIGURED)
+    except Unavailable as error:
+        code = _say(error, AWAY)
+    except OrderflowError as error:
+        code = _say(error, NO)
+    except BrokenPipeError:
+        # Whoever read us has seen enough; nothing more can be said to them.
+        sys.stderr.close()
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    else:
+        code = 0
+    sys.exit(code)
+
+
+def _say(error: OrderflowError, code: int) -> int:
+    sys.stdout.flush()
+    print(f"orderflow: {error}", file=sys.stderr)  # noqa: T201  this is the terminal
+    return code

@@ -1,0 +1,257 @@
+"""Commands that look and change nothing: orders, exceptions, payloads, drawings, the check."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams.cli.answers import (
+    BAD_INPUT,
+    NO,
+    AsJson,
+    answer,
+    cell,
+    console,
+    examples,
+    print_json,
+    reader_of,
+    refuse,
+    run,
+    settings,
+    stop,
+    table,
+)
+
+# ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
+
+order = typer.Typer(
+    help="Orders as the ledger knows them.",
+    epilog=examples("orderflow order show 2771944107739206615"),
+    no_args_is_help=True,
+)
+explain = typer.Typer(
+    help="Why something is as it is, from the first message on.",
+    epilog=examples("orderflow explain order taobao:qingyou:2771944107739206615"),
+    no_args_is_help=True,
+)
+parked = typer.Typer(
+    help="The exceptions queue: messages that could not be handled.",
+    epilog=examples("orderflow parked list"),
+    no_args_is_help=True,
+)
+
+OrderName = Annotated[
+    str, typer.Argument(help="platform:shop:order, or the platform's own id.", metavar="ID")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(order, name="order", rich_help_panel="Look")
+    app.add_typer(explain, name="explain", rich_help_panel="Look")
+    app.add_typer(parked, name="parked", rich_help_panel="Look")
+    for command, name, lines in (
+        (normalize, "normalize", ("orderflow normalize taobao trade.json refunds.json",)),
+        (check, "check", ("orderflow check", "orderflow check --json | tail -1")),
+        (topology, "topology", ("orderflow topology",)),
+        (state_machines, "state-machines", ("orderflow state-machines > docs/state-machines.md",)),
+    ):
+        app.command(name, epilog=examples(*lines), rich_help_panel="Look")(command)
+
+
+@order.command(
+    "show",
+    epilog=examples(
+        "orderflow order show 2771944107739206615",
+        "orderflow order show taobao:qingyou:2771944107739206615 --json",
+    ),
+)
+def show_order(id_: OrderName, *, as_json: AsJson = False) -> None:
+    """Show an order: status, reservation, money, lines and holds."""
+    story = _story(id_, as_json=as_json)
+    facts = {name: story[name] for name in ("order", "lines", "holds", "details")}
+    answer({"ok": True, **facts}, as_json=as_json, words=lambda _: _show(story))
+
+
+@explain.command(
+    "order",
+    epilog=examples(
+        "orderflow explain order 2771944107739206615",
+        "orderflow explain order taobao:qingyou:2771944107739206615 --json",
+    ),
+)
+def explain_order(id_: OrderName, *, as_json: AsJson = False) -> None:
+    """Tell an order's story: raw messages, decisions with reasons, stock moves, ledger rows."""
+    from streams.cli import explaining
+
+    story = _story(id_, as_json=as_json)
+    told = run(explaining.explained(settings(), story))
+    answer(
+        {"ok": True, **told},
+        as_json=as_json,
+        words=lambda to: to.print("\n".join(explaining.in_words(told)), markup=False),
+    )
+
+
+def _story(id_: str, *, as_json: bool) -> dict[str, Any]:
+    """Return everything the ledger knows of the one order called *id_*, or end the command."""
+    from streams.postgres.reads import Reads
+
+    loaded = settings()
+
+    async def read() -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        async with Reads(reader_of(loaded)) as reads:
+            called = await reads.order(id_)
+            only = called[0]["order_key"] if len(called) == 1 else None
+            return called, await reads.order_story(only) if only else None
+
+    called, story = run(read())
+    if not called:
+        refuse(
+            {"ok": False, "order": id_, "found": []},
+            f"The ledger knows no order {id_}; if it was sent, look at `orderflow parked list`.",
+            as_json=as_json,
+        )
+    if story is None:
+        keys = [found["order_key"] for found in called]
+        refuse(
+            {"ok": False, "order": id_, "found": keys},
+            f"{len(keys)} orders are called {id_}; say which: {', '.join(keys)}.",
+            as_json=as_json,
+            code=BAD_INPUT,
+        )
+    return story
+
+
+def _show(story: dict[str, Any]) -> None:
+    to, found = console(), story["order"]
+    head = table(found["order_key"], "what", "value")
+    for name in (
+        "status", "platform_status", "status_said", "refund", "reservation_now", "open_case",
+        "currency", "total_minor", "shipping_minor", "discount_minor", "paid_minor",
+        "refunded_minor", "created_at", "paid_at", "shipped_at", "completed_at", "updated_at",
+        "deadline_at", "first_received_at", "written_at", "ignored", "unmapped", "version",
+    ):  # fmt: skip
+        if found.get(name) not in (None, [], (), ""):
+            head.add_row(name.replace("_", " "), cell(found[name]))
+    to.print(head)
+    lines = table("Lines", "line", "SKU", "title", "#quantity", "#unit price", "#line total")
+    for line in story["lines"]:
+        lines.add_row(
+            line["line_id"], line["sku"] or f"not mapped ({line['platform_sku']})",
+            cell(line["title"]), cell(line["quantity"]), cell(line["unit_price_minor"]),
+            cell(line["line_total_minor"]),
+        )  # fmt: skip
+    to.print(lines)
+    holds = table("Stock", "SKU", "#quantity", "last verb", "bucket", "ended (UTC)")
+    for hold in story["holds"]:
+        holds.add_row(
+            hold["sku"], cell(hold["quantity"]), hold["verb"], hold["bucket"],
+            cell(hold["ended_at"]),
+        )  # fmt: skip
+    to.print(holds)
+
+
+@parked.command(
+    "list",
+    epilog=examples("orderflow parked list", "orderflow parked list --limit 200 --json"),
+)
+def list_parked(
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the messages that wait for a person, with reason and field; latest first."""
+    from streams.logs import masked
+    from streams.postgres.reads import Reads
+
+    loaded = settings()
+
+    async def read() -> tuple[int, list[dict[str, Any]]]:
+        async with Reads(reader_of(loaded)) as reads:
+            return await reads.count_parked_open(), await reads.parked_open(limit)
+
+    count, found = run(read())
+    for row in found:
+        row["opening"] = masked(bytes(row["opening"]).decode("utf-8", "replace"))
+    answer(
+        {"ok": True, "open": count, "parked": found},
+        as_json=as_json,
+        words=lambda _: _list_parked(count, found),
+    )
+
+
+def _list_parked(count: int, found: list[dict[str, Any]]) -> None:
+    to = console()
+    if not found:
+        to.print("The exceptions queue is empty.")
+        return
+    shown = table(f"{count:,} open", "where", "cause", "field", "reason", "#times", "last (UTC)")
+    for row in found:
+        shown.add_row(
+            row["id"], row["cause"], cell(row["field"]), row["reason"], cell(row["attempts"]),
+            cell(row["last_seen_at"]),
+        )  # fmt: skip
+    to.print(shown)
+
+
+def normalize(
+    platform: Annotated[str, typer.Argument(help="Platform code, such as taobao or shopify.")],
+    files: Annotated[list[Path], typer.Argument(help="Payloads; files together belong together.")],
+) -> None:
+    """Print one JSON object per order found in FILES, in the house's own terms."""
+    from schemas.errors import Rejected
+    from streams.adapters.normalize import normalize as normalized
+
+    payloads = []
+    for file in files:
+        try:
+            payloads.append((str(file), file.read_bytes()))
+        except OSError as error:
+            stop(f"{file} cannot be read: {error.strerror}.", BAD_INPUT)
+    try:
+        orders = normalized(platform, payloads)
+    except Rejected as error:
+        stop(" ".join(str(error).split()), BAD_INPUT)
+    for found in orders:
+        print_json(found)
+
+
+def check(
+    *,
+    feed_log: Annotated[
+        Path | None,
+        typer.Option("--feed-log", help="What `orderflow feed --log` wrote, to compare with."),
+    ] = None,
+    without_postgres: Annotated[
+        bool, typer.Option("--without-postgres", help="Judge the topics alone.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every invariant, from topics and ledger, by code independent of the keepers."""
+    from streams.check import render
+    from streams.check import run as check_all
+
+    report = run(check_all(settings(), feed_log=feed_log, without_postgres=without_postgres))
+    answer(
+        report.as_json(),
+        as_json=as_json,
+        words=lambda to: to.print("\n".join(render(report)), markup=False),
+    )
+    if not report.ok:
+        raise typer.Exit(NO)
+
+
+def topology() -> None:
+    """Print who listens to what, and where each message goes."""
+    from streams.topology import picture
+
+    sys.stdout.write(picture())
+
+
+def state_machines() -> None:
+    """Print the state machines as docs/state-machines.md, drawn from the tables."""
+    from streams.drawings import page
+
+    sys.stdout.write(page())

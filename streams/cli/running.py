@@ -1,0 +1,272 @@
+"""Commands that run: workers, feeds, the demo, the benchmark."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams.cli.answers import (
+    BAD_INPUT,
+    NO,
+    AsJson,
+    answer,
+    examples,
+    run,
+    settings,
+    stop,
+)
+
+# ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
+
+ALL_ROLES = "intake,orders,stock,ledger"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command, name, lines in (
+        (
+            worker,
+            "worker",
+            (
+                "orderflow worker --roles intake,orders,stock,ledger",
+                "orderflow worker --roles stock --slots 2",
+                "orderflow worker --roles ledger --bare   (one process, no supervisor)",
+            ),
+        ),
+        (
+            feed,
+            "feed",
+            (
+                "orderflow feed payloads/taobao --platform taobao --shop qingyou",
+                "orderflow feed payloads   (its folders are named by platform)",
+                "orderflow feed --generate 20000 --rate 500 --duplicates 5% --log feed.jsonl",
+            ),
+        ),
+        (demo, "demo", ("make demo", "orderflow demo --orders 2000 --json | tail -1")),
+    ):
+        app.command(name, epilog=examples(*lines), rich_help_panel="Run")(command)
+
+
+def worker(
+    *,
+    roles: Annotated[
+        str, typer.Option("--roles", help="Which roles, separated by commas.")
+    ] = ALL_ROLES,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=64, help="How many processes.")] = 1,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="This process itself, without a supervisor.")
+    ] = False,
+    pid_file: Annotated[
+        Path | None, typer.Option("--pid-file", help="Write this process's id there.")
+    ] = None,
+) -> None:
+    """Run roles until SIGTERM; failed processes are started again, with growing pauses."""
+    from streams import roles as known
+    from streams.engine.app import serve
+
+    names = [name.strip() for name in roles.split(",") if name.strip()]
+    if bare and slots != 1:
+        stop("--bare is one process; leave out --slots.", BAD_INPUT)
+    loaded = settings(every_line=True)
+    made = known.build(loaded, names)
+    if pid_file is not None:
+        pid_file.write_text(f"{os.getpid()}\n", "ascii")
+    if bare:
+        serve(loaded, made)
+    from streams.cli import supervised
+
+    raise typer.Exit(supervised.run(loaded, names, slots))
+
+
+def share(said: str) -> float:
+    """Return a share from 0 to 1 of `5%`, `0.05` or `5 %`."""
+    text = said.strip()
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        raise typer.BadParameter(f"{said!r} is not a share such as 5%") from None
+    if text.endswith("%"):
+        value /= 100
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{said!r} is not between 0% and 100%; write 5% for one in twenty")
+    return value
+
+
+def _share(help_: str) -> Any:
+    return typer.Option(metavar="SHARE", help=help_)
+
+
+Duplicates = Annotated[str, _share("Sent twice, such as 5%.")]
+Reorder = Annotated[str, _share("Sent in the wrong order.")]
+Cancel = Annotated[str, _share("Cancelled, half before payment and half after.")]
+LatePayments = Annotated[str, _share("Paid after the hold ran out.")]
+Abandon = Annotated[str, _share("Never paid.")]
+
+
+def feed(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders of payloads, as they are.")
+    ] = None,
+    *,
+    platform: Annotated[
+        str | None, typer.Option("--platform", help="Where the folders do not say it.")
+    ] = None,
+    shop: Annotated[str, typer.Option("--shop", help="The shop the files belong to.")] = "samples",
+    generate: Annotated[
+        int | None, typer.Option("--generate", min=1, help="Generate so many three-line orders.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0, help="Orders a second; 0: as fast as it goes.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same bytes.")] = 1,
+    platforms: Annotated[
+        str, typer.Option("--platforms", help="Whose orders are generated.")
+    ] = "taobao,douyin,shopify",
+    skus: Annotated[int, typer.Option("--skus", min=3, help="How many SKUs are sold.")] = 500,
+    scarce: Annotated[
+        int, typer.Option("--scarce", min=0, help="One SKU in so many is scarce; 0: none.")
+    ] = 50,
+    duplicates: Duplicates = "0%",
+    reorder: Reorder = "0%",
+    cancel: Cancel = "0%",
+    late_payments: LatePayments = "0%",
+    abandon: Abandon = "0%",
+    unpaid: Annotated[
+        bool, typer.Option("--unpaid", help="Only the first statement of each order.")
+    ] = False,
+    hold_for: Annotated[
+        float, typer.Option("--hold-for", min=0, help="The shops' hold in seconds, to be late by.")
+    ] = 6.0,
+    starts: Annotated[
+        int | None,
+        typer.Option("--starts", help="Unix seconds of the first order; now where not given."),
+    ] = None,
+    receive: Annotated[
+        bool, typer.Option("--receive", help="First receive the stock the orders will ask for.")
+    ] = False,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Write what was sent, and where the broker put it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish platform messages: payload files as they are, or generated orders."""
+    if (generate is None) == (not files):
+        stop("Give files or folders, or --generate N; one of both.", BAD_INPUT)
+    if files:
+        _feed_files(files, platform, shop, log, as_json=as_json)
+        return
+    import time
+
+    from streams.feed.trade import Trade
+
+    trade = Trade(
+        orders=generate or 0,
+        rate=rate,
+        seed=seed,
+        platforms=tuple(name.strip() for name in platforms.split(",") if name.strip()),
+        skus=skus,
+        scarce=scarce,
+        duplicates=share(duplicates),
+        reorder=share(reorder),
+        cancel=share(cancel),
+        late_payments=share(late_payments),
+        abandoned=share(abandon),
+        unpaid=unpaid,
+        hold_for_s=hold_for,
+        starts_s=int(time.time()) if starts is None else starts,
+    )
+    _feed_trade(trade, log, receive=receive, as_json=as_json)
+
+
+def _feed_files(
+    paths: list[Path], platform: str | None, shop: str, log: Path | None, *, as_json: bool
+) -> None:
+    from streams.feed import files
+
+    found = files.found(paths, platform)
+    sent = run(files.feed(settings(), found, shop, log))
+    facts = {
+        "ok": True,
+        "messages": sent,
+        "platforms": sorted({name for name, _ in found}),
+        "shop": shop,
+        "log": str(log) if log else None,
+    }
+    answer(facts, as_json=as_json, words=lambda to: to.print(f"Sent {sent} files as they are."))
+
+
+def _feed_trade(trade: Any, log: Path | None, *, receive: bool, as_json: bool) -> None:
+    from rich.console import Console
+
+    from streams.feed import generated
+
+    loaded = settings()
+    if receive:
+        _receive(loaded, trade)
+    terminal = Console(stderr=True)
+    with terminal.status("feeding") as status:
+
+        def progress(fed: generated.Fed) -> None:
+            rate = fed.messages / fed.seconds if fed.seconds else 0
+            status.update(
+                f"{fed.orders:,} of {trade.orders:,} orders, {fed.messages:,} messages, "
+                f"{rate:,.0f}/s"
+            )
+
+        fed = run(generated.feed(loaded, trade, log, progress))
+    facts = {
+        "ok": fed.acknowledged == fed.messages,
+        **fed._asdict(),
+        "messages_per_second": round(fed.messages / max(fed.seconds, 1e-9), 1),
+        "seed": trade.seed,
+        "starts": trade.starts_s,
+        "log": str(log) if log else None,
+    }
+    counted = ", ".join(f"{name} {count:,}" for name, count in fed.counts.items())
+    answer(
+        facts,
+        as_json=as_json,
+        words=lambda to: to.print(
+            f"Sent {fed.messages:,} messages about {fed.orders:,} orders in {fed.seconds:.1f} s "
+            f"({facts['messages_per_second']:,.0f}/s): {counted}."
+        ),
+    )
+
+
+def _receive(loaded: Any, trade: Any) -> None:
+    from schemas.stock import ReceiveStock
+    from streams.cli import commanding
+    from streams.clock import new_id
+
+    commands = [
+        commanding.command(
+            ReceiveStock,
+            id=new_id(),
+            sku=sku,
+            quantity=quantity,
+            reason="for generated orders",
+            operator="feed",
+        )
+        for sku, quantity in trade.stock().items()
+    ]
+    run(commanding.ask(loaded, commands, 60.0))
+
+
+def demo(
+    *,
+    orders: Annotated[int, typer.Option("--orders", min=100, help="Generated orders.")] = 20_000,
+    rate: Annotated[float, typer.Option("--rate", min=1, help="Orders a second.")] = 400,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same orders.")] = 1,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Keep topics and database to look around.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole house at work: feed, reserve, kill a worker, count, and check everything."""
+    from streams.demo import show
+
+    outcome = show(settings(), orders=orders, rate=rate, seed=seed, keep=keep, quiet=as_json)
+    answer(outcome, as_json=as_json, words=lambda _: None)
+    if not outcome["ok"]:
+        raise typer.Exit(NO)
