@@ -10,7 +10,9 @@ on its lines), so the discount is what the law leaves, and the law holds by cons
 
 from collections.abc import Iterable, Sequence
 
-from schemas.orders import Line, Refund, Status
+from schemas.base import MINOR_MAX
+from schemas.errors import MalformedPayload
+from schemas.orders import Line, Refund, Statement, Status
 
 
 def goods_of(lines: Sequence[Line]) -> int | None:
@@ -73,3 +75,22 @@ def settle_refund(
     if said is Refund.REFUNDED and status is Status.CANCELLED:
         return said
     return Refund.REFUNDED if refunded >= total else Refund.PARTIALLY_REFUNDED
+
+
+def believed(statement: Statement, at: str) -> Statement:
+    """
+    Return *statement*, or refuse it: each of its amounts was believable, and a sum of them is not.
+
+    A billion units at a price of 10^15 would not even fit into 64 bits.
+    """
+    for name in ("total", "shipping", "discount", "refunded"):
+        _believed(getattr(statement, name), at, name)
+    for line in statement.lines:
+        _believed(line.line_total, at, "line total")
+    return statement
+
+
+def _believed(minor: int | None, at: str, name: str) -> None:
+    if minor is not None and minor > MINOR_MAX:
+        why = f"the {name} adds up to {minor} minor units, at most {MINOR_MAX} are believed"
+        raise MalformedPayload(at.rstrip(".") or "payload", why)

@@ -32,7 +32,7 @@ from schemas.orders import (
     Statement,
     Status,
 )
-from streams.adapters.amounts import discount_between, refund_of_lines
+from streams.adapters.amounts import believed, discount_between, refund_of_lines
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
     UTC,
@@ -170,7 +170,7 @@ class Douyin:
             for i, order in enumerate(members(body, "shop_order_list", at)):
                 place = f"{at}shop_order_list[{i}]"
                 yield self._order(as_object(order, place), shop, place + ".")
-        elif "order_id" in body:
+        elif "order_id" in body or "sku_order_list" in body:
             yield self._order(body, shop, at)
         else:
             raise MalformedPayload(at + "payload", "holds no order and no push message")
@@ -188,7 +188,7 @@ class Douyin:
         shipped_at = unix_seconds(order, "ship_time", at)
         finished_at = unix_seconds(order, "finish_time", at)
         updated_at = unix_seconds(order, "update_time", at)
-        return Statement(
+        statement = Statement(
             platform=self.platform,
             shop=shop,
             order_id=the_number_id(order, "order_id", at),
@@ -213,6 +213,7 @@ class Douyin:
             shipments=_shipments(order, at),
             notices=tuple(notices),
         )
+        return believed(statement, at)
 
     def _message(self, message: Json, shop: str, at: str) -> Iterator[Statement]:
         """Return what one push message says; probes and messages about no order say nothing."""

@@ -31,6 +31,7 @@ from schemas.orders import (
     Statement,
     Status,
 )
+from streams.adapters.amounts import believed
 from streams.adapters.currencies import digits_of
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
@@ -125,13 +126,14 @@ class Shopify:
     def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
         if "errors" in body and "id" not in body:
             raise MalformedPayload(at + "errors", "the platform answered with an error")
-        for name in ("order", "refund", "fulfillment", "transaction"):
-            if isinstance(body.get(name), dict) and "id" not in body:
+        # An order without its id has lists of refunds in it and is still no page of refunds.
+        wrapped = not body.keys() & {"id", "order_id", "line_items"}
+        for name in ("order", "refund", "fulfillment", "transaction") if wrapped else ():
+            if isinstance(body.get(name), dict):
                 yield self._one(body[name], shop, f"{at}{name}.")
                 return
-            plural = body.get(name + "s")
-            if isinstance(plural, list) and "id" not in body:
-                for i, part in enumerate(plural):
+            if isinstance(body.get(name + "s"), list):
+                for i, part in enumerate(body[name + "s"]):
                     place = f"{at}{name}s[{i}]"
                     yield self._one(as_object(part, place), shop, place + ".")
                 return
@@ -165,7 +167,7 @@ class Shopify:
         total = money(order, "total_price", at, digits)
         created_at = offset(order, "created_at", at)
         updated_at = offset(order, "updated_at", at)
-        return Statement(
+        statement = Statement(
             platform=self.platform,
             shop=shop,
             order_id=the_number_id(order, "id", at),
@@ -191,6 +193,7 @@ class Shopify:
             payment_method=_payment_method(order, at),
             notices=tuple(notices),
         )
+        return believed(statement, at)
 
     def _refund(self, refund: Json, shop: str, at: str) -> Statement:
         """
@@ -203,7 +206,7 @@ class Shopify:
         digits = digits_of(currency, at + "transactions[0].currency") if currency else 2
         amount, pending = _paid_back(transactions, currency, digits, at)
         refunded_at = offset(refund, "processed_at", at) or offset(refund, "created_at", at)
-        return Statement(
+        statement = Statement(
             platform=self.platform,
             shop=shop,
             order_id=the_number_id(refund, "order_id", at),
@@ -213,6 +216,7 @@ class Shopify:
             refunded=amount if currency else None,
             notices=(Notice(NoticeCode.THIN, at + "order_id", "refund"),),
         )
+        return believed(statement, at)
 
     def _part(self, body: Json, shop: str, at: str) -> Statement:
         """Return what a fulfillment, a transaction or a deletion says: the order, and a parcel."""

@@ -28,7 +28,7 @@ from schemas.orders import (
     Statement,
     Status,
 )
-from streams.adapters.amounts import discount_between, refund_of_lines
+from streams.adapters.amounts import believed, discount_between, refund_of_lines
 from streams.adapters.currencies import digits_of
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
@@ -202,7 +202,7 @@ class Taobao:
         created_at = beijing(trade, "created", at)
         updated_at = beijing(trade, "modified", at)
         refund = _CLOSED.get(native or "")
-        return Statement(
+        statement = Statement(
             platform=self.platform,
             shop=shop,
             order_id=_tid(trade, at),
@@ -227,6 +227,7 @@ class Taobao:
             shipments=_shipments(trade, at),
             notices=tuple(notices),
         )
+        return believed(statement, at)
 
     def _refunds(self, refunds: list[tuple[str, Json]], shop: str) -> Iterator[Statement]:
         """Return one statement per trade that an after-sale list names, its refunds added up."""
@@ -249,7 +250,7 @@ class Taobao:
                 refunded += fee or 0
             moment = beijing(refund, "modified", at) or beijing(refund, "created", at)
             stated_ms = max(stated_ms, latest(moment))
-        return Statement(
+        statement = Statement(
             platform=self.platform,
             shop=shop,
             order_id=order_id,
@@ -259,6 +260,7 @@ class Taobao:
             refunded=refunded,
             notices=tuple(notices),
         )
+        return believed(statement, found[0][0])
 
     def _message(self, message: Json, shop: str, at: str) -> Iterator[Statement]:
         """Return what a TMC message says; topics that are about no order say nothing here."""

@@ -26,7 +26,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_a_payload_becomes_the_order_beside_it(platform: str, path: Path):
+def test_a_payload_becomes_the_order_beside_it(platform: str, path: Path) -> None:
     expected = orjson.loads(path.with_suffix(".expected.json").read_bytes())
     for order in expected:
         order["platform"] = platform
@@ -34,14 +34,14 @@ def test_a_payload_becomes_the_order_beside_it(platform: str, path: Path):
     assert normalize(platform, [(path.name, path.read_bytes())]) == expected
 
 
-def test_every_registered_platform_has_samples():
+def test_every_registered_platform_has_samples() -> None:
     with_samples = {path.parent.name for path in FILES}
 
     assert set(ADAPTERS) - {"tmall"} == with_samples
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_reading_twice_says_the_same_and_survives_the_wire(platform: str, path: Path):
+def test_reading_twice_says_the_same_and_survives_the_wire(platform: str, path: Path) -> None:
     payload = path.read_bytes()
     once = adapter_for(platform).parse(payload, "shop")
 
@@ -52,7 +52,7 @@ def test_reading_twice_says_the_same_and_survives_the_wire(platform: str, path: 
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_goods_less_discounts_with_shipping_and_tax_are_the_total(platform: str, path: Path):
+def test_prices_discounts_shipping_and_tax_make_the_total(platform: str, path: Path) -> None:
     for order in adapter_for(platform).parse(path.read_bytes(), "shop"):
         goods = goods_of(order.lines)
         if goods is None or order.total is None:
@@ -62,7 +62,7 @@ def test_goods_less_discounts_with_shipping_and_tax_are_the_total(platform: str,
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_lines_after_discounts_with_shipping_and_tax_are_the_total(platform: str, path: Path):
+def test_line_totals_shipping_and_tax_make_the_total(platform: str, path: Path) -> None:
     for order in adapter_for(platform).parse(path.read_bytes(), "shop"):
         if not order.lines or order.total is None:
             continue
@@ -71,7 +71,7 @@ def test_lines_after_discounts_with_shipping_and_tax_are_the_total(platform: str
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_every_time_keeps_the_words_it_was_said_in(platform: str, path: Path):
+def test_every_time_keeps_the_words_it_was_said_in(platform: str, path: Path) -> None:
     payload = path.read_bytes()
     for order in adapter_for(platform).parse(payload, "shop"):
         for moment in (order.created_at, order.paid_at, order.updated_at):
@@ -79,7 +79,7 @@ def test_every_time_keeps_the_words_it_was_said_in(platform: str, path: Path):
 
 
 @pytest.mark.parametrize(("platform", "path"), CASES)
-def test_the_key_of_a_raw_record_is_the_order_it_names_or_none(platform: str, path: Path):
+def test_the_key_of_a_raw_record_is_the_order_it_names_or_none(platform: str, path: Path) -> None:
     payload = path.read_bytes()
     named = {order.order_id.encode() for order in adapter_for(platform).parse(payload, "shop")}
 
@@ -89,7 +89,7 @@ def test_the_key_of_a_raw_record_is_the_order_it_names_or_none(platform: str, pa
 
 
 @pytest.mark.parametrize("platform", ADAPTERS)
-def test_an_adapter_declares_what_it_knows(platform: str):
+def test_an_adapter_declares_what_it_knows(platform: str) -> None:
     adapter = ADAPTERS[platform]
 
     assert adapter.platform == platform
@@ -99,7 +99,7 @@ def test_an_adapter_declares_what_it_knows(platform: str):
     assert {type(word) for word in adapter.statuses} == {str}
 
 
-def test_no_two_samples_are_the_same_file():
+def test_no_two_samples_are_the_same_file() -> None:
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES]
 
     assert len(set(digests)) == len(digests)

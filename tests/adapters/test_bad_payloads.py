@@ -1,0 +1,275 @@
+"""What cannot be right is refused, and the refusal names the field. Nothing else escapes."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import MalformedPayload, Rejected, UndecodableMessage, UnknownPlatform
+from streams.adapters import ADAPTERS, adapter_for
+from tests.adapters.samples import DROP, order, parse, put, read
+
+_DEEP = b"[" * 10_000 + b"]" * 10_000
+
+NOT_JSON = [
+    pytest.param(b"", id="nothing"),
+    pytest.param(b"{", id="cut off"),
+    pytest.param(b'{"tid": 1,}', id="trailing comma"),
+    pytest.param(b'{"tid": NaN}', id="NaN literal"),
+    pytest.param(b'{"tid": Infinity}', id="Infinity literal"),
+    pytest.param(b'{"tid": 1e400}', id="number beyond all bounds"),
+    pytest.param(b'{"tid": "\xff"}', id="not UTF-8"),
+    pytest.param("订单".encode("gbk"), id="GBK"),
+    pytest.param(_DEEP, id="nested 10,000 deep"),
+    pytest.param(b'{"a":' * 10_000 + b"1" + b"}" * 10_000, id="objects 10,000 deep"),
+    pytest.param(b"webhook_id=7", id="a form"),
+]
+
+
+@pytest.mark.parametrize("payload", NOT_JSON)
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_bytes_that_are_not_json_are_undecodable(platform: str, payload: bytes) -> None:
+    with pytest.raises(UndecodableMessage, match="not JSON"):
+        parse(platform, payload)
+
+
+@pytest.mark.parametrize(
+    "body", [7, "order", None, {}, {"hello": 1}, [7], [[]], {"error_response": {"code": 7}}]
+)
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_json_that_is_no_order_is_malformed(platform: str, body: Any) -> None:
+    with pytest.raises(MalformedPayload):
+        parse(platform, body)
+
+
+def test_json_inside_a_text_that_is_no_json_names_the_text() -> None:
+    with pytest.raises(MalformedPayload, match=r"^content: "):
+        parse("taobao", {"topic": "taobao_trade_TradeCreate", "content": "{tid:1"})
+    with pytest.raises(MalformedPayload, match=r"^\[0\]\.data: "):
+        parse("douyin", [{"tag": "101", "msg_id": "1", "data": _DEEP.decode()}])
+
+
+BIG = 2**63
+QUANTITIES = [True, False, 0, -1, BIG, 10**9 + 1, 1.5, 1.0, "1.5", "", "-1", "1e3", "２", None, [1]]
+MONIES = [
+    "NaN", "Infinity", "-Infinity", "1e400", "1e3", "abc", "1,200.00", "１.00", "0x10", "1.2.3",
+    "10.005", "-1.00", "9999999999999999", "99999999999999999999999", True, [], {}, 1e16,
+]  # fmt: skip
+FENS = [True, 1.5, 100.0, -1, "1.00", "NaN", BIG, 10**15 + 1, [], {}]
+NUMBER_IDS = [
+    True,
+    1.5,
+    2.7719441077392067e18,
+    2**64,
+    -5,
+    "12a",
+    "１２",
+    "1 2",
+    [],
+    {},
+    "",
+    0,
+    None,
+]
+BEIJING_TIMES = [
+    "2026-04-10", "2026-04-10T11:01:40", "2026-04-10 25:01:40", "2026-02-30 11:01:40",
+    "2026-04-10 11:01:60", "9999-12-31 23:59:59", "0001-01-02 00:00:00", "1970-01-01 08:00:00",
+    "２026-04-10 11:01:40", "2026-W15-5 11:01:40", 1775790131, 1775790131220, True, [],
+]  # fmt: skip
+# The last two: milliseconds where seconds belong, and a naive time.
+UNIX_TIMES = [-1, 1.5, True, "soon", [], 10**12, 1, 1777690800000, "2026-05-02 11:00:00"]
+OFFSET_TIMES = [
+    "2025-04-02T11:31:26", "2025-04-02 11:31:26-05:00", "2025-04-02", "2025-13-02T11:31:26Z",
+    "2025-04-02T11:31:26+99:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", 1743611486, True,
+]  # fmt: skip
+TEXTS = ["a\0b", "x" * 5_000, 7, True, [], {}]
+
+BAD_FIELDS = [
+    # platform, path of the field, wrong values
+    ("taobao", "tid_str", [True, 1.5, "12a", [], {}, "１２"]),
+    ("taobao", "payment", MONIES),
+    ("taobao", "post_fee", MONIES),
+    ("taobao", "created", BEIJING_TIMES),
+    ("taobao", "pay_time", BEIJING_TIMES),
+    ("taobao", "modified", BEIJING_TIMES),
+    ("taobao", "buyer_nick", TEXTS),
+    ("taobao", "receiver_address", TEXTS),
+    ("taobao", "status", [[], {}, "a\0b", "X" * 200]),
+    ("taobao", "orders", [7, [], {"order": []}, {"order": 7}, {"order": [7]}]),
+    ("taobao", "orders.order.1.num", QUANTITIES),
+    ("taobao", "orders.order.1.oid_str", [True, 1.5, "12a", [], {}]),
+    ("taobao", "orders.order.1.price", MONIES),
+    ("taobao", "orders.order.1.divide_order_fee", MONIES),
+    ("taobao", "orders.order.1.sku_id", [True, 1.5, [], "x" * 201, "a\0b"]),
+    ("taobao", "orders.order.1.title", TEXTS),
+    ("taobao", "trade_attr", ['{"payCurrency":"XYZ"}', '{"payCurrency":']),
+    ("douyin", "order_id", NUMBER_IDS),
+    ("douyin", "pay_amount", FENS),
+    ("douyin", "post_amount", FENS),
+    ("douyin", "create_time", UNIX_TIMES),
+    ("douyin", "update_time", UNIX_TIMES),
+    ("douyin", "order_status", [[], {}, "X" * 200]),
+    ("douyin", "sku_order_list", [7, [], {}, [7], None]),
+    ("douyin", "sku_order_list.1.order_id", NUMBER_IDS),
+    ("douyin", "sku_order_list.1.item_num", QUANTITIES),
+    ("douyin", "sku_order_list.1.origin_amount", FENS),
+    ("douyin", "sku_order_list.1.pay_amount", FENS),
+    ("douyin", "sku_order_list.1.product_name", TEXTS),
+    ("douyin", "sku_order_list.1.after_sale_info", [7, []]),
+    ("douyin", "post_addr", [7, []]),
+    ("douyin", "logistics_info", [7, {}, [7]]),
+    ("shopify", "id", NUMBER_IDS),
+    ("shopify", "currency", ["XYZ", "usd", "", None, 7]),
+    ("shopify", "total_price", MONIES),
+    ("shopify", "total_discounts", MONIES),
+    ("shopify", "created_at", OFFSET_TIMES),
+    ("shopify", "cancelled_at", OFFSET_TIMES),
+    ("shopify", "updated_at", OFFSET_TIMES),
+    ("shopify", "line_items", [7, {}, [7], None]),
+    ("shopify", "line_items.1.id", NUMBER_IDS),
+    ("shopify", "line_items.1.quantity", QUANTITIES),
+    ("shopify", "line_items.1.current_quantity", [-1, 1.5, "x", True, BIG]),
+    ("shopify", "line_items.1.price", MONIES),
+    ("shopify", "line_items.1.sku", [True, 1.5, [], "x" * 201]),
+    ("shopify", "line_items.1.discount_allocations.0.amount", MONIES),
+    ("shopify", "refunds.0.transactions.0.amount", MONIES),
+    ("shopify", "refunds.0.refund_line_items.0.quantity", [-1, 1.5, "x"]),
+    ("shopify", "customer", [7, []]),
+    ("shopify", "payment_gateway_names", [7, [7], ["a\0b"]]),
+]
+
+
+@pytest.mark.parametrize(
+    ("platform", "path", "value"),
+    [
+        pytest.param(platform, path, value, id=f"{platform}-{path}-{str(value)[:24]!r}")
+        for platform, path, values in BAD_FIELDS
+        for value in values
+    ],
+)
+def test_a_wrong_value_is_refused_and_its_field_named(platform: str, path: str, value: Any) -> None:
+    body = put(order(platform), path, value)
+
+    with pytest.raises(MalformedPayload) as refused:
+        parse(platform, json.dumps(body).encode())  # a number may be beyond what orjson writes
+
+    named = path
+    for place in range(3):
+        named = named.replace(f".{place}", f"[{place}]")
+    assert refused.value.field.startswith(named)
+    assert str(refused.value).startswith(named)
+    assert len(str(refused.value)) < 300
+
+
+MISSING = [
+    ("taobao", "orders"),
+    ("taobao", "orders.order.0.num"),
+    ("douyin", "order_id"),
+    ("douyin", "sku_order_list"),
+    ("douyin", "sku_order_list.0.order_id"),
+    ("douyin", "sku_order_list.0.item_num"),
+    ("shopify", "id"),
+    ("shopify", "currency"),
+    ("shopify", "line_items"),
+    ("shopify", "line_items.0.id"),
+    ("shopify", "line_items.0.quantity"),
+]
+
+
+@pytest.mark.parametrize(("platform", "path"), MISSING)
+def test_a_field_no_order_can_be_without_is_named_when_it_is_missing(
+    platform: str, path: str
+) -> None:
+    with pytest.raises(MalformedPayload) as refused:
+        parse(platform, put(order(platform), path, DROP))
+
+    assert path.rpartition(".")[2] in refused.value.field
+
+
+def test_a_trade_whose_every_id_is_missing_is_refused() -> None:
+    trade = order("taobao")
+    for part in trade["orders"]["order"]:
+        del part["oid"], part["oid_str"]
+
+    with pytest.raises(MalformedPayload, match=r"^orders\.order\[0\]\.oid: the id is missing"):
+        parse("taobao", trade)
+
+
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_five_hundred_lines_are_read_and_one_more_is_refused(platform: str) -> None:
+    body = order(platform)
+    at = {"douyin": "sku_order_list", "shopify": "line_items"}.get(platform)
+    holder, key = (body, at) if at is not None else (body["orders"], "order")
+    holder[key] = holder[key][:1] * 500
+    assert len(read(platform, body).lines) == 500
+
+    holder[key] = holder[key][:1] * 501
+    with pytest.raises(MalformedPayload, match="501 lines, at most 500"):
+        parse(platform, body)
+
+
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_half_a_character_is_refused_with_its_field(platform: str) -> None:
+    body = orjson.dumps(order(platform) | {"note": "HALF"}).replace(b"HALF", b"\\ud83d")
+
+    with pytest.raises(MalformedPayload, match=r"^note: .*surrogate"):
+        parse(platform, body)
+
+
+def test_half_a_character_deep_down_is_refused_without_its_field() -> None:
+    with pytest.raises(UndecodableMessage):
+        parse("taobao", b'{"a":' * 900 + b'"\\ud83d"' + b"}" * 900)
+
+
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_a_body_of_900_kilobytes_is_read(platform: str) -> None:
+    body = order(platform) | {"note": "长" * 300_000}
+
+    assert len(orjson.dumps(body)) > 900_000
+    assert read(platform, body).lines
+
+
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_a_byte_order_mark_is_passed_over(platform: str) -> None:
+    body = orjson.dumps(order(platform))
+
+    assert parse(platform, b"\xef\xbb\xbf" + body) == parse(platform, body)
+
+
+@pytest.mark.parametrize("platform", ADAPTERS)
+def test_of_a_key_that_stands_twice_the_last_one_counts(platform: str) -> None:
+    body = orjson.dumps(order(platform))
+    twice = b'{"created":"first","create_time":"first","created_at":"first",' + body[1:]
+
+    assert parse(platform, twice) == parse(platform, body)
+
+
+@pytest.mark.parametrize(
+    ("platform", "path", "count", "price"),
+    [
+        ("taobao", "orders.order.0", "num", "price"),
+        ("douyin", "sku_order_list.0", "item_num", "origin_amount"),
+        ("shopify", "line_items.0", "quantity", "price"),
+    ],
+)
+def test_amounts_that_add_up_beyond_belief_are_refused(
+    platform: str, path: str, count: str, price: str
+) -> None:
+    dear = 10**15 if platform == "douyin" else "9999999999999.00"
+    body = put(put(order(platform), f"{path}.{count}", 10**9), f"{path}.{price}", dear)
+    if platform == "shopify":
+        body["line_items"][0]["current_quantity"] = 10**9
+
+    with pytest.raises(MalformedPayload, match="adds up to"):
+        parse(platform, body)
+
+
+def test_a_platform_nobody_reads_is_named_with_those_that_are_read() -> None:
+    with pytest.raises(UnknownPlatform, match=r"'ebay'.*douyin, shopify, taobao, tmall"):
+        adapter_for("ebay")
+
+
+def test_every_refusal_is_the_messages_fault() -> None:
+    assert issubclass(MalformedPayload, Rejected)
+    assert issubclass(UndecodableMessage, Rejected)
