@@ -58,6 +58,27 @@ def refund_of_lines(refunds: Iterable[Refund | None]) -> Refund | None:
     return Refund.REJECTED if Refund.REJECTED in seen else Refund.NONE
 
 
+def refund_of_sales(refunds: Iterable[Refund | None]) -> Refund | None:
+    """
+    Return an order's refund from its after-sales, where REFUNDED means "the order was paid back".
+
+    An application that was closed or refused before does not lessen the one that succeeded.
+    """
+    seen = set(refunds)
+    if None in seen:
+        return None
+    return next((refund for refund in _SALES_FIRST if refund in seen), None)
+
+
+_SALES_FIRST = (
+    Refund.REFUNDING,
+    Refund.REFUNDED,
+    Refund.PARTIALLY_REFUNDED,
+    Refund.REJECTED,
+    Refund.NONE,
+)
+
+
 def settle_refund(
     said: Refund | None,
     refunded: int | None,

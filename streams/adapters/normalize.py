@@ -17,12 +17,7 @@ from schemas.errors import Rejected, UnknownPlatform
 from schemas.orders import Line, Notice, NoticeCode, Refund, Statement, Status
 from streams.adapters import ADAPTERS, Adapter, adapter_for
 from streams.adapters.amounts import settle_refund
-
-#: Every platform of the unified order, whether or not its adapter is written yet.
-PLATFORMS: Final = (
-    "taobao", "tmall", "jd", "pdd", "douyin", "kuaishou", "xiaohongshu",
-    "shopify", "amazon", "woocommerce", "tiktokshop", "shopee", "mall",
-)  # fmt: skip
+from streams.topics import PLATFORMS
 
 #: How far an order has come, for statements of the same time; UNKNOWN and "not said" come first.
 _RANK: Final[dict[Status | None, int]] = {

@@ -28,7 +28,7 @@ from schemas.orders import (
     Statement,
     Status,
 )
-from streams.adapters.amounts import believed, discount_between, refund_of_lines
+from streams.adapters.amounts import believed, discount_between, refund_of_lines, refund_of_sales
 from streams.adapters.currencies import digits_of
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
@@ -192,7 +192,7 @@ class Taobao:
         native = word(trade, "status", at)
         status, said = _status(trade, native, at, notices)
         digits, currency = _currency(trade, at)
-        lines = _lines(trade, native, digits, at, notices)
+        lines = _lines(trade, digits, at, notices)
         total = money(trade, "payment", at, digits)
         shipping = money(trade, "post_fee", at, digits)
         tax = money(trade, "order_tax_fee", at, digits)
@@ -254,7 +254,7 @@ class Taobao:
             platform=self.platform,
             shop=shop,
             order_id=order_id,
-            refund=refund_of_lines(words),
+            refund=refund_of_sales(words),
             stated_ms=stated_ms,
             currency=IMPLIED_CURRENCY,
             refunded=refunded,
@@ -366,20 +366,18 @@ def _status(
     return STEPS.get(step, Status.UNKNOWN) or status, said
 
 
-def _lines(
-    trade: Json, native: str | None, digits: int, at: str, notices: list[Notice]
-) -> tuple[Line, ...]:
+def _lines(trade: Json, digits: int, at: str, notices: list[Notice]) -> tuple[Line, ...]:
     """
     Return the trade's lines as it is now ordered.
 
-    A line closed before payment in a trade that lives on was taken out of the order
-    (TradeCloseAndModifyDetailOrder): the buyer neither pays for it nor gets it.
+    A line closed before payment beside lines that live on was taken out of the order
+    (TradeCloseAndModifyDetailOrder): the buyer neither pays for it nor gets it. Where every line
+    is, the whole trade was closed, and they tell what it was.
     """
     orders = lines_of(nested(trade, "orders", "order", at), at + "orders.order")
     lines = [_line(order, digits, place, notices) for place, order in orders]
-    if native == "TRADE_CLOSED_BY_TAOBAO":
-        return tuple(lines)
-    return tuple(line for line in lines if line.status_said != "TRADE_CLOSED_BY_TAOBAO")
+    left = [line for line in lines if line.status_said != "TRADE_CLOSED_BY_TAOBAO"]
+    return tuple(left or lines)
 
 
 def _line(order: Json, digits: int, at: str, notices: list[Notice]) -> Line:

@@ -481,6 +481,14 @@ def test_a_phone_of_shopify_is_read_in_the_region_of_its_address() -> None:
     assert read("shopify", order("shopify", "order_paid_fulfilled")).receiver is None
 
 
+def test_a_local_number_without_a_region_is_no_phone() -> None:
+    body = order("shopify") | {"customer": None, "billing_address": None, "shipping_address": None}
+
+    buyer = read("shopify", body | {"phone": "502-459-2181"}).buyer
+
+    assert (buyer.phone, buyer.phone_said) == (None, "502-459-2181")
+
+
 def test_a_buyer_of_shopify_without_protected_data_is_empty() -> None:
     body = order("shopify") | {"customer": None, "billing_address": None, "shipping_address": None}
     body |= {"phone": None, "email": ""}
@@ -522,6 +530,44 @@ def test_a_tag_nobody_knows_is_taken_if_it_names_an_order_and_left_if_not() -> N
 def test_a_trade_message_of_douyin_has_to_name_its_order() -> None:
     with pytest.raises(MalformedPayload, match=r"^\[0\]\.data\.p_id: the id is missing"):
         parse("douyin", [{"tag": "101", "msg_id": "1", "data": "{}"}])
+
+
+def test_one_message_of_douyin_may_come_without_its_array() -> None:
+    batch = sample("douyin", "push_batch")
+
+    assert read("douyin", batch[1]).order_id == parse("douyin", batch)[1].order_id
+
+
+@pytest.mark.parametrize(
+    ("after_sale", "refund", "noticed"),
+    [
+        ({"aftersale_status": 6}, Refund.REFUNDING, False),
+        ({"aftersale_status": 27}, Refund.REJECTED, False),
+        # Exchanged: done, and nothing was paid back.
+        ({"aftersale_status": 12, "aftersale_type": 3}, Refund.NONE, False),
+        # Done: how much of the order that is, the message does not say.
+        ({"aftersale_status": 12, "refund_amount": 5900}, None, False),
+        ({"aftersale_status": 777}, None, True),
+    ],
+)
+def test_an_after_sale_message_of_douyin_says_its_own_status(
+    after_sale: dict[str, int], refund: Refund | None, noticed: bool
+) -> None:
+    data = {"p_id": 6927730041188250371, "update_time": 1777602030} | after_sale
+
+    (statement,) = parse("douyin", [{"tag": "206", "msg_id": "1", "data": data}])
+
+    unknown = [n for n in statement.notices if n.code is NoticeCode.UNKNOWN_REFUND_STATUS]
+    assert (statement.refund, bool(unknown)) == (refund, noticed)
+    assert statement.refunded == after_sale.get("refund_amount")
+    assert statement.stated_ms == 1777602030000
+
+
+def test_of_an_order_that_was_never_paid_nothing_is_paid_back() -> None:
+    body = order("douyin", "order_unpaid")
+    body["sku_order_list"][0]["after_sale_info"]["after_sale_status"] = 51
+
+    assert read("douyin", body).refund is Refund.NONE
 
 
 def test_a_topic_about_no_order_says_nothing() -> None:

@@ -9,8 +9,7 @@ import pytest
 from schemas.errors import Rejected, UnknownPlatform
 from schemas.orders import Refund, Status
 from streams.adapters.amounts import refund_of_lines, settle_refund
-from streams.adapters.normalize import PLATFORMS, normalize
-from streams.topics import PLATFORMS as WITH_A_TOPIC
+from streams.adapters.normalize import normalize
 from tests.adapters.samples import order, put, raw, sample
 
 ORDER_KEYS = {
@@ -102,6 +101,15 @@ def test_a_refund_of_a_trade_of_one_line_is_whole_when_its_amount_is() -> None:
     assert the_one("taobao", [("r", orjson.dumps(whole))])["refund"] == "REFUNDED"
     assert the_one("taobao", [("r", orjson.dumps(part))])["refund"] == "PARTIALLY_REFUNDED"
     assert the_one("taobao", [("r", orjson.dumps(exchanged))])["refund"] == "NONE"
+
+
+def test_an_application_closed_before_does_not_lessen_the_one_that_succeeded() -> None:
+    refunds = sample("taobao", "refunds_receive_get")
+    listed = refunds["refunds_receive_get_response"]["refunds"]["refund"]
+    listed[0]["oid"] = listed[0]["tid"]
+    listed.append(listed[0] | {"refund_id": 7, "status": "CLOSED"})
+
+    assert the_one("taobao", [("r", orjson.dumps(refunds))])["refund"] == "REFUNDED"
 
 
 def test_a_refund_that_is_older_than_the_order_is_in_it_already() -> None:
@@ -224,10 +232,6 @@ def test_a_platform_without_an_adapter_yet_is_told_from_one_that_does_not_exist(
         normalize("kuaishou", [])
     with pytest.raises(UnknownPlatform, match=r"^no adapter reads 'ebay'; "):
         normalize("ebay", [])
-
-
-def test_the_platforms_are_those_that_have_a_topic() -> None:
-    assert set(PLATFORMS) == set(WITH_A_TOPIC)
 
 
 def test_nothing_given_is_nothing_found() -> None:
