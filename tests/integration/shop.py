@@ -135,3 +135,15 @@ async def changelog_rows(settings: Settings) -> dict[bytes, Counter]:
             best[record.key] = (at, record.value)
     decode = msgpack.Decoder(Counter).decode
     return {k: decode(v[POSITION_BYTES:]) for k, (_, v) in best.items() if v is not None}
+
+
+async def letters_are_whole(settings: Settings) -> bool:
+    """Is every letter there, numbered without a gap, and every repeat the same as its first?"""
+    letters: dict[tuple[int, bytes], dict[int, bytes]] = defaultdict(dict)
+    for record in await read(settings, TOTALS.name):
+        source, number = record.value[:8], int.from_bytes(record.value[8:PREFIX_BYTES], "big")
+        first = letters[record.partition, source].setdefault(number, record.value)
+        assert first == record.value, f"letter {number} was said twice, differently"
+    for lane, numbers in letters.items():
+        assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"a gap in {lane}"
+    return True

@@ -1,0 +1,156 @@
+"""Workers as processes: killed, stopped, joined by others. The totals must come out exactly."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from streams.engine.supervisor import Command, supervise
+from streams.settings import Settings
+from tests.integration import shop
+from tests.integration.conftest import ROOT
+from tests.integration.counting import Add
+
+pytestmark = pytest.mark.stack
+
+WORKER = (sys.executable, "-m", "tests.integration.worker")
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    return {
+        "ORDERFLOW_KAFKA": settings.kafka,
+        "ORDERFLOW_TOPIC_PREFIX": settings.topic_prefix,
+        "ORDERFLOW_PARTITIONS": str(settings.partitions),
+        "ORDERFLOW_SESSION_TIMEOUT": "PT6S",
+        "ORDERFLOW_HEARTBEAT_INTERVAL": "PT1S",
+        "ORDERFLOW_FOREIGN_CHECK_EVERY": "PT0.5S",
+        "ORDERFLOW_ROUND_RECORDS_MAX": "200",
+        "ORDERFLOW_POLL_RECORDS_MAX": "50",
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
+
+
+@asynccontextmanager
+async def a_worker(settings: Settings, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *WORKER, env={**os.environ, **environment(settings, **more)}, cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def supervised(settings: Settings, envs: Sequence[dict[str, str]]) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    commands = [Command(WORKER, environment(settings, **env)) for env in envs]
+    running = asyncio.ensure_future(supervise(commands, timedelta(seconds=8), stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        code = await running
+    assert code == 0
+
+
+def commands(n: int) -> list[Add]:
+    return [Add(f"k{i % 40}", 1) for i in range(n)]
+
+
+def exactly(n: int) -> dict[str, int]:
+    return {f"k{i}": n // 40 for i in range(40)}
+
+
+async def all_said(settings: Settings, n: int, within: float = 45.0) -> None:
+    """Wait until the last total of every counter is what it must be, and no letter is missing."""
+
+    async def said() -> bool:
+        return await shop.totals(settings) == exactly(n)
+
+    await shop.until(said, within)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["keeper-before-letters", "keeper-mid-batch", "keeper-after-letters", "keeper-after-changelog"],
+)
+async def test_a_worker_killed_at_any_place_counts_everything_once(topics: Settings, place: str):
+    await shop.send(topics, commands(4000))
+
+    # It dies at its third round, and again at the third round of every next life.
+    slot = {"ORDERFLOW_SLOT": "a"}
+    async with supervised(topics, [{**slot, "ORDERFLOW_FAILPOINT": f"{place}:3"}]):
+        await asyncio.sleep(7)
+    async with supervised(topics, [slot]):
+        await all_said(topics, 4000)
+
+    rows = await shop.changelog_rows(topics)
+    assert {key.decode(): row.total for key, row in rows.items()} == exactly(4000)
+    assert await shop.letters_are_whole(topics)
+
+
+async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(a_worker(topics))
+        for batch in range(6):
+            await shop.send(topics, commands(2000))
+            if batch == 1:
+                second = await stack.enter_async_context(a_worker(topics))
+            if batch == 4:
+                second.terminate()
+                assert await asyncio.wait_for(second.wait(), 10) == 0
+            await asyncio.sleep(1)
+
+        await all_said(topics, 12_000)
+
+    assert await shop.letters_are_whole(topics)
+
+
+async def test_a_stopped_worker_that_wakes_up_changes_nothing(topics: Settings):
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(a_worker(topics))
+        await stack.enter_async_context(a_worker(topics))
+        await shop.send(topics, commands(2000))
+        await all_said(topics, 2000)
+
+        feeding = asyncio.ensure_future(_feed(topics, 20, 400))
+        await asyncio.sleep(0.3)
+        first.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(9)
+        first.send_signal(signal.SIGCONT)
+        await feeding
+
+        await all_said(topics, 10_000)
+    assert await shop.letters_are_whole(topics)
+
+
+async def _feed(settings: Settings, times: int, n: int) -> None:
+    for _ in range(times):
+        await shop.send(settings, commands(n))
+        await asyncio.sleep(0.1)
+
+
+async def test_sigterm_ends_a_worker_within_its_time(topics: Settings):
+    async with a_worker(topics) as worker:
+        await shop.send(topics, commands(400))
+        await all_said(topics, 400)
+        worker.terminate()
+
+        assert await asyncio.wait_for(worker.wait(), 6) == 0
+
+
+async def test_a_worker_that_is_misconfigured_is_not_started_again(topics: Settings):
+    wrong = Command(WORKER, environment(topics, ORDERFLOW_PARTITIONS="5"))
+
+    code = await asyncio.wait_for(supervise([wrong], timedelta(seconds=3), asyncio.Event()), 20)
+
+    assert code == 78
