@@ -92,6 +92,8 @@ class Facet:
     #: Reservation, attempt, short.
     VERDICT = 4
     DEADLINE = 8
+    #: The reservation alone: it went on after its verdict.
+    RESERVATION = 16
 
 
 class OrderRow(NamedTuple):
@@ -633,7 +635,8 @@ class _Orders:
         order.facets |= Facet.VERDICT | Facet.DEADLINE
 
     def _moved_on(self, order: _Order, event: OrderStatusChanged) -> None:
-        order.status = event.status
+        order.status, order.reservation = event.status, event.reservation
+        order.facets |= Facet.RESERVATION
         if event.status is not Status.PENDING_PAYMENT:
             order.deadline = None
             order.facets |= Facet.DEADLINE

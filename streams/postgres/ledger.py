@@ -169,9 +169,13 @@ async def _furnish(connection: Any) -> None:
 
 #: 2000-01-01 UTC, where PostgreSQL counts its microseconds from.
 _EPOCH_US = 946_684_800_000_000
+#: The years 1 to 9999: PostgreSQL knows more, those who read it do not.
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def _instant(ms: Ms) -> tuple[int]:
+    if not _FIRST_MS <= ms <= _LAST_MS:
+        raise OverflowError(f"{ms} ms is no instant of the years 1 to 9999")
     return (ms * 1000 - _EPOCH_US,)
 
 

@@ -38,7 +38,7 @@ ON CONFLICT (topic, partition, source)
     DO UPDATE SET epoch = excluded.epoch, number = excluded.number;
 
 -- name: upsert_orders
--- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline).
+-- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation).
 INSERT INTO orders AS o (
     order_key, version, facets, changed_at, platform, shop, order_id,
     platform_status, status_said, currency,
@@ -85,7 +85,7 @@ ON CONFLICT (order_key) DO UPDATE SET
     status = COALESCE(excluded.status, o.status),
     refund = CASE WHEN excluded.facets & 2 <> 0 THEN excluded.refund ELSE o.refund END,
     refunded_minor = CASE WHEN excluded.facets & 2 <> 0 THEN excluded.refunded_minor ELSE o.refunded_minor END,
-    reservation = CASE WHEN excluded.facets & 4 <> 0 THEN excluded.reservation ELSE o.reservation END,
+    reservation = CASE WHEN excluded.facets & 20 <> 0 THEN excluded.reservation ELSE o.reservation END,
     attempt = CASE WHEN excluded.facets & 4 <> 0 THEN excluded.attempt ELSE o.attempt END,
     short = CASE WHEN excluded.facets & 4 <> 0 THEN excluded.short ELSE o.short END,
     verdict_written_at = COALESCE(o.verdict_written_at, excluded.verdict_written_at),
@@ -215,9 +215,9 @@ SELECT * FROM holds WHERE order_key = $1 ORDER BY sku;
 -- name: moves_of_order
 -- The moves of stock that one order caused, found through its holds.
 SELECT ledger.*
-FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS version
+FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS touched (number)
     JOIN stock_ledger AS ledger
-        ON ledger.sku = holds.sku AND ledger.version = version::bigint
+        ON ledger.sku = holds.sku AND ledger.version = touched.number::bigint
 WHERE holds.order_key = $1
     AND ledger.at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
 ORDER BY ledger.at, ledger.sku, ledger.version;

@@ -19,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 
 from schemas.errors import Misconfigured
-from streams.postgres.connecting import connect
+from streams.postgres.connecting import connect, told
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Months kept ready before the current one and after it.
@@ -49,8 +49,10 @@ GRANTS: dict[str, str] = {
     "sink_positions": "SELECT, INSERT, UPDATE",
     "sink_sources": "SELECT, INSERT, UPDATE",
 }
+#: Taken by whoever changes rights or partitions, for the length of a transaction.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('orderflow schema'))"
 #: Alembic keeps its context in module globals, so one thread at a time.
-_ONE_AT_A_TIME = threading.Lock()
+_THREAD = threading.Lock()
 
 
 def role_of(dsn: str) -> str:
@@ -74,7 +76,9 @@ async def migrate(
         await connection.fetchval("SELECT 1")
     applied: list[str] = []
     await asyncio.to_thread(_upgrade, owner, applied)
-    async with _connected(owner) as connection:
+    # At once, so that a ledger at work never sees its rights gone.
+    async with _connected(owner) as connection, connection.transaction():
+        await connection.execute(ONE_AT_A_TIME)
         for statement in grants(ledger, reader):
             await connection.execute(statement)
     await ensure_partitions(owner)
@@ -82,7 +86,7 @@ async def migrate(
 
 
 def _upgrade(dsn: str, applied: list[str]) -> None:
-    with _ONE_AT_A_TIME:
+    with _THREAD:
         command.upgrade(_config(dsn=dsn, applied=applied), "head")
 
 
@@ -96,7 +100,7 @@ def _config(**attributes: Any) -> Config:
 def offline_sql(ledger: str = "orderflow_ledger", reader: str = "orderflow_reader") -> str:
     """Return everything `migrate` would run on an empty database, as one plain SQL script."""
     output = StringIO()
-    with _ONE_AT_A_TIME:
+    with _THREAD:
         command.upgrade(_config(output=output), "head", sql=True)
     months = (
         f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {trail}"
@@ -168,7 +172,7 @@ async def _ensure_month(
 ) -> bool:
     names = ", ".join(columns)
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('orderflow partitions'))")
+        await connection.execute(ONE_AT_A_TIME)
         if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
             return False
         await connection.execute(
@@ -195,5 +199,7 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
     connection = await connect(dsn, name="orderflow-schema")
     try:
         yield connection
+    except Exception as error:
+        raise told(error) from error
     finally:
         await connection.close()
