@@ -361,6 +361,9 @@ class OrderStatusChanged(OrderEvent, frozen=True, kw_only=True, gc=False, tag="o
 
     before: Status | None
     status: Status
+    #: What became of the reservation: reserved, partial, short, expired, released, shipped,
+    #: adopted or none.
+    reservation: str = "none"
 
 
 class OrderRefundChanged(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.refund"):

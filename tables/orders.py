@@ -283,6 +283,8 @@ class Order(Struct, array_like=True, kw_only=True, gc=False):
         states = {demand.held for demand in self.demands}
         if self.lines and self.unmapped and states <= {Held.NEW}:
             return "waiting"
+        if Held.REFUSED in states and states & HOLDING:
+            return "partial"
         for held, word in _RESERVATION:
             if held in states:
                 return word
@@ -295,7 +297,7 @@ _RESERVATION = (
     (Held.REFUSED, "short"),
     (Held.EXPIRED, "expired"),
     (Held.LOCKED, "reserved"),
-    (Held.OCCUPIED, "occupied"),
+    (Held.OCCUPIED, "reserved"),
     (Held.SHIPPED, "shipped"),
     (Held.RELEASED, "released"),
     (Held.ADOPTED, "adopted"),
@@ -743,15 +745,16 @@ class _Telling:
         )
 
     def reserved(self, refused: list[Demand]) -> None:
-        """The verdict is yes."""
+        """The verdict is yes. What has shipped already is told after its stock has left."""
         order = self.order
-        order.announced = order.status
+        if order.goal is not Goal.SHIP:
+            order.announced = order.status
         deadline = order.deadline_ms if order.goal is Goal.LOCK else None
         self.said.append(
             OrderReserved(
                 **self._head(),
                 attempt=order.attempt,
-                status=order.status,
+                status=order.announced,
                 deadline_ms=deadline,
                 short=_short(refused),
             )

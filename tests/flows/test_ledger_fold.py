@@ -75,7 +75,8 @@ def test_a_later_round_sets_only_its_own_facets():
     last = fold({(ORDERS, 0): log[-1:]}, {(ORDERS, 0): Start(len(log) - 1, first.heard[ORDERS, 0])})
 
     (order,) = last.orders
-    assert (order.status, order.facets) == ("PAID", Facet.DEADLINE)
+    assert (order.status, order.reservation) == ("PAID", "reserved")
+    assert order.facets == Facet.DEADLINE | Facet.RESERVATION
     assert (order.platform, order.shop, order.order_id) == ("taobao", "lamps", "1001")
     assert order.total_minor is None
     assert last.lines == []
