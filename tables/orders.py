@@ -780,7 +780,14 @@ class _Telling:
         if order.status is None or order.status is order.announced:
             return
         before, order.announced = order.announced, order.status
-        self.said.append(OrderStatusChanged(**self._head(), before=before, status=order.status))
+        self.said.append(
+            OrderStatusChanged(
+                **self._head(),
+                before=before,
+                status=order.status,
+                reservation=order.reservation,
+            )
+        )
 
     def refund(self) -> None:
         """Tell the refund, if it is not what was told last."""
