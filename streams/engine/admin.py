@@ -5,6 +5,8 @@ Promise: `apply` may run at any time and twice; it never changes a partition cou
 would send a key to another partition than its rows. `verify` lets nothing start that contradicts.
 """
 
+import asyncio
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -14,6 +16,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from schemas.errors import BrokerUnavailable, Misconfigured
 from streams.settings import Settings
 from streams.topics import TOPICS, Topic
+
+#: A topic that was created has its leaders within this.
+VISIBLE_WITHIN_S = 15.0
 
 
 async def apply(settings: Settings, topics: Sequence[Topic] = TOPICS) -> list[str]:
@@ -114,7 +119,24 @@ async def _create(
         error = for_code(code)
         if code and error.__name__ != "TopicAlreadyExistsError":
             raise Misconfigured(f"Kafka did not create {name}: {error.__name__} {why}")
+    await _until_led(admin, [topic.name for topic in new])
     return [f"created {topic.name} ({topic.num_partitions} partitions)" for topic in new]
+
+
+async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until every partition of new topics has a leader: a broker hears of them a little later."""
+    deadline = time.monotonic() + VISIBLE_WITHIN_S
+    while True:
+        described = await admin.describe_topics(list(names))
+        led = all(
+            topic["error_code"] == 0 and all(p["leader"] >= 0 for p in topic["partitions"])
+            for topic in described
+        )
+        if led and len(described) == len(names):
+            return
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(f"new topics have no leader after {VISIBLE_WITHIN_S:.0f} s")
+        await asyncio.sleep(0.05)
 
 
 async def _alter(

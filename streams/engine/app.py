@@ -63,6 +63,11 @@ class App(faust.App):
     poll_pause: float
     failed: "asyncio.Future[BaseException]"
 
+    def on_rebalance_end(self) -> None:
+        """Let the role seek: only now has Faust cleared its queues and resumed the flow."""
+        super().on_rebalance_end()
+        self.role.begin()
+
     def fail(self, error: BaseException) -> None:
         """End the process, for this reason."""
         if not self.failed.done():

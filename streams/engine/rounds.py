@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faust.types import TP
@@ -66,6 +66,11 @@ class Rounds:
     def full(self) -> bool:
         """Is there enough to do, so that nothing more need be fetched?"""
         return self._records >= 2 * self._records_max or len(self._waiting) >= self._frames_max
+
+    @property
+    def idle(self) -> bool:
+        """Does nothing wait?"""
+        return not self._waiting
 
     def put(self, generation: int, tp: TP, records: list[Record]) -> None:
         """Let a frame wait for the next round."""
@@ -178,6 +183,8 @@ class Role(ABC):
         self._holes: dict[TP, int] = {}
         self._reported: dict[TP, int] = {}
         self._report_at = 0.0
+        #: Positions at the last report.
+        self._seen: dict[TP, int] = {}
 
     @property
     def writes_to(self) -> Sequence[str]:
@@ -227,23 +234,25 @@ class Role(ABC):
         self._expected = True
         self.halted.clear()
 
-    def begin(self) -> "asyncio.Task[None]":
-        """Seek and open what is assigned, in a task that Faust's own timeouts cannot cut short."""
+    def mine(self, tps: Iterable[TP]) -> list[TP]:
+        """Return those of *tps* that are this role's inboxes."""
+        return [tp for tp in tps if tp.topic in self._declared]
+
+    def begin(self) -> None:
+        """Seek and open what is assigned, in a task that no timeout of Faust's cuts short."""
         if self._beginning is not None:
             self._beginning.cancel()
-        task = self._beginning = asyncio.get_running_loop().create_task(self._assigned())
-        task.add_done_callback(self.app.watch)
-        return task
+        self._beginning = asyncio.get_running_loop().create_task(self._assigned())
+        self._beginning.add_done_callback(self.app.watch)
 
     async def _assigned(self) -> None:
         generation = self.app.consumer_generation_id
-        tps = [tp for tp in self.consumer.assignment() if tp.topic in self._declared]
+        tps = self.mine(self.consumer.assignment())
         if not self._expected:
             return
         if not tps:
             self.ready = True
             return
-        self.consumer.pause_partitions(tps)
         starts = await self.patiently(lambda: self.starts(tps), lambda: self._still(generation))
         if starts and self._still(generation):
             await self._open(starts)
@@ -377,7 +386,15 @@ class Role(ABC):
         news = {tp: at for tp, at in positions.items() if self._reported.get(tp) != at}
         if news and await self.consumer.report(news):
             self._reported.update(news)
-        lag = self.app.metrics.lag
+        lag, stuck = self.app.metrics.lag, {}
         for tp, at in positions.items():
-            if (end := self.consumer.highwater(tp)) is not None:
-                lag.labels(tp.topic, str(tp.partition)).set(max(0, end - at))
+            if (end := self.consumer.highwater(tp)) is None:
+                continue
+            lag.labels(tp.topic, str(tp.partition)).set(max(0, end - at))
+            if at < end and self._seen.get(tp) == at:
+                stuck[tp] = at
+        self._seen = positions
+        if stuck and self.rounds.idle:
+            # Faust may have dropped what it had fetched, and nothing came after it to show that.
+            logger.warning("%s: again from %s", self.name, stuck)
+            await self.consumer.seek_to(stuck)

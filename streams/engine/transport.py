@@ -35,8 +35,6 @@ MUCH = 200
 RECOVERY_RECORDS_MAX = 10_000
 #: While the rounds have enough to do, look again after this long.
 FULL_PAUSE_S = 0.002
-#: Faust goes on after this long; partitions that are not sought by then stay paused until they are.
-SEEK_WAIT_S = 5.0
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -127,13 +125,12 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """
-        Let the role say where each of its partitions goes on.
+        Hold the role's partitions back.
 
-        Faust calls this when recovery is complete, and sometimes before, when the role does not
-        know yet: then nothing is moved, and the records dropped meanwhile come with the later call.
-        It may also take longer than Faust would wait, while a database is away.
+        Faust seeks to the group's offsets here, sometimes before the role knows where it goes on,
+        and clears its queues afterwards. The role seeks by itself once Faust is done.
         """
-        await asyncio.wait([self.app.role.begin()], timeout=SEEK_WAIT_S)
+        self.pause_partitions(self.app.role.mine(self.assignment()))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Close the role's partitions, and let its round end before the rebalance goes on."""

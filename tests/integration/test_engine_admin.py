@@ -1,0 +1,62 @@
+"""Topics are made once, kept in line, and nothing starts beside them."""
+
+import asyncio
+import re
+
+import pytest
+
+from schemas.errors import Misconfigured
+from streams.engine.admin import apply, verify
+from streams.engine.app import run
+from streams.settings import Settings
+from streams.topics import Topic
+from tests.integration import shop
+from tests.integration.counting import COUNTS, TOPICS
+
+pytestmark = pytest.mark.stack
+
+
+async def test_topics_are_created_once_and_left_alone_after(topics: Settings):
+    assert await apply(topics, TOPICS) == []
+    assert await verify(topics, ["counts", "stock-changelog"], TOPICS) == {
+        "counts": 4,
+        "stock-changelog": 4,
+    }
+
+
+async def test_a_config_that_differs_is_altered(topics: Settings):
+    other = Topic(name=COUNTS.name, key=COUNTS.key, config={**COUNTS.config, "retention.ms": "1000000"})
+
+    changes = await apply(topics, [other])
+
+    assert changes == [f"altered {topics.topic('counts')}: retention.ms 604800000 -> 1000000"]
+    assert await apply(topics, [other]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"partitions": 5}, r"A partition count is for life; .* has 4 partitions, declared are 5"),
+        ({"topic_prefix": "nothing-"}, r"Run `orderflow topics apply`: missing .*nothing-counts"),
+        ({"kafka": "127.0.0.1:1"}, r"Start Kafka or set ORDERFLOW_KAFKA right: 127.0.0.1:1"),
+    ],
+)
+async def test_a_worker_that_contradicts_the_broker_says_what_to_do(
+    topics: Settings, change: dict[str, object], sentence: str
+):
+    wrong = topics.model_copy(update=change)
+
+    with pytest.raises(Misconfigured) as refused:
+        await run(wrong, [shop.a_keeper()], topics=TOPICS, stop=asyncio.Event())
+
+    assert re.search(sentence, str(refused.value))
+
+
+async def test_applying_another_partition_count_is_refused(topics: Settings):
+    with pytest.raises(Misconfigured, match="for life"):
+        await apply(topics.model_copy(update={"partitions": 8}), TOPICS)
+
+
+async def test_a_topic_nobody_declared_is_named(topics: Settings):
+    with pytest.raises(Misconfigured, match="Declare ghosts"):
+        await verify(topics, ["ghosts"], TOPICS)
