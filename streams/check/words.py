@@ -1,0 +1,120 @@
+"""
+The words and rules that are judged by, written down a second time on purpose.
+
+Nothing here is imported from `schemas` or `tables`: a rule that was wrong in both places by the
+same edit would be no check. A test compares the *layouts* below with the real ones, so that a new
+field shows up as a red test and not as a wrong verdict.
+"""
+
+# --- stock ----------------------------------------------------------------------------------------
+
+BUCKETS = ("available", "locked", "occupied", "reserved", "frozen")
+#: verb -> the pairs (from, to) it may move units between; None is the world outside.
+PATHS: dict[str, frozenset[tuple[str | None, str | None]]] = {
+    "receive": frozenset({(None, "available")}),
+    "adjust_up": frozenset({(None, "available")}),
+    "adjust_down": frozenset({("available", None)}),
+    "hold": frozenset({("available", "locked"), ("reserved", "locked")}),
+    "occupy": frozenset({("locked", "occupied")}),
+    "release": frozenset(
+        (held, back) for held in ("locked", "occupied") for back in ("available", "reserved")
+    ),
+    "expire": frozenset({("locked", "available"), ("locked", "reserved")}),
+    "ship": frozenset({("occupied", None)}),
+    "freeze": frozenset({("available", "frozen")}),
+    "unfreeze": frozenset({("frozen", "available")}),
+}
+#: The only verbs that bring units in or out.
+CHANGE_ON_HAND = frozenset({"receive", "ship", "adjust_up", "adjust_down"})
+ENDS_A_HOLD = frozenset({"release", "expire", "ship"})
+BY_HAND = frozenset({"receive", "adjust_up", "adjust_down", "freeze", "unfreeze"})
+
+# --- orders ---------------------------------------------------------------------------------------
+
+UNPAID = frozenset({None, "UNKNOWN", "PENDING_PAYMENT"})
+PAID = frozenset({"ON_HOLD", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED"})
+GONE = frozenset({"SHIPPED", "DELIVERED", "COMPLETED"})
+TO_PICK = frozenset({"ON_HOLD", "PAID", "PARTIALLY_SHIPPED"})
+CANCELLED, COMPLETED, PENDING = "CANCELLED", "COMPLETED", "PENDING_PAYMENT"
+
+
+def may_follow(before: str | None, after: str | None) -> bool:
+    """
+    Say whether an order may go from *before* to *after*.
+
+    Nothing leaves CANCELLED, COMPLETED is left only to CANCELLED, and what was paid never
+    becomes unpaid again (domain.md section 2, platforms.md section 13).
+    """
+    if before == after:
+        return True
+    if before == CANCELLED:
+        return False
+    if before == COMPLETED:
+        return after == CANCELLED
+    return not (before in PAID and after in UNPAID)
+
+
+#: Words for a reservation that still has its stock, or waits for it.
+STILL_HELD = frozenset({"asking", "reserved", "partial"})
+#: Where a demand stands -> the bucket in which its units are held; absent: it holds nothing.
+HELD_IN = {"locked": "locked", "occupied": "occupied"}
+
+# --- layouts: the places of fields in MessagePack arrays ------------------------------------------
+
+#: Table of the order keeper, without tag.
+ORDER_FIELDS = (
+    "key", "platform", "shop", "order_id", "version", "policy", "cause", "status", "status_said",
+    "status_at", "paid_said_ms", "refund", "refunded", "refund_at", "created_at", "paid_at",
+    "shipped_at", "completed_at", "updated_at", "currency", "total", "shipping", "discount", "tax",
+    "paid", "lines", "payment_method", "invoice", "notices", "content_at", "buyer", "buyer_at",
+    "receiver", "receiver_at", "shipments", "shipments_at", "demands", "attempt", "deadline_ms",
+    "undecided", "announced", "announced_refund", "cases",
+)  # fmt: skip
+STATEMENT_FIELDS = (
+    "platform", "shop", "order_id", "status", "status_said", "refund", "created_at", "paid_at",
+    "shipped_at", "completed_at", "updated_at", "stated_ms", "currency", "total", "shipping",
+    "discount", "tax", "paid", "refunded", "lines", "buyer", "receiver", "invoice", "shipments",
+    "payment_method", "notices",
+)  # fmt: skip
+LINE_FIELDS = (
+    "line_id", "quantity", "platform_sku", "merchant_sku", "sku", "title", "unit_price",
+    "line_total", "refund", "status_said",
+)  # fmt: skip
+#: A line as subscribers see it, and where the row and the statement have the same.
+PUBLIC_LINE = (
+    "line_id", "sku", "platform_sku", "merchant_sku", "title", "quantity", "unit_price_minor",
+    "line_total_minor", "refund",
+)  # fmt: skip
+LINE_PLACES = tuple(LINE_FIELDS.index(column.removesuffix("_minor")) for column in PUBLIC_LINE)
+PARKED_FIELDS = (
+    "id", "stage", "cause", "field", "reason", "topic", "partition", "offset", "key", "value",
+    "seen_ms", "platform", "shop",
+)  # fmt: skip
+DEMAND_FIELDS = ("sku", "quantity", "held", "refusal", "available")
+POLICY_FIELDS = ("hold_for_ms", "partial", "go_live_ms")
+SOURCE_FIELDS = ("topic", "partition", "offset", "adapter", "digest", "received_ms")
+STOCK_FIELDS = (*BUCKETS, "version")
+HOLD_FIELDS = ("quantity", "bucket", "origin", "deadline_ms")
+#: Letters, after their tag.
+HOLD_STOCK_FIELDS = ("order", "sku", "quantity", "attempt", "deadline_ms", "cause")
+ANSWER_FIELDS = ("order", "sku", "attempt", "refusal", "available")
+#: OccupyStock and ShipStock; ReleaseStock has its verb before the cause.
+MOVE_STOCK_FIELDS = ("order", "sku", "cause")
+RELEASE_STOCK_FIELDS = ("order", "sku", "verb", "cause")
+
+#: Keeper number in a letter's prefix -> its name on public events.
+KEEPERS = {1: "orders", 2: "stock"}
+#: Keeper -> its inbox and the topics that are numbered by its partition.
+INBOXES = {"orders": "order-commands", "stock": "stock-commands"}
+ORDER_TAGS = frozenset(
+    {
+        "order.observed",
+        "order.ignored",
+        "order.reserved",
+        "order.short",
+        "order.expired",
+        "order.status",
+        "order.refund",
+        "order.case",
+    }
+)
