@@ -179,13 +179,7 @@ ON CONFLICT (command_id) DO NOTHING;
 
 -- name: orders_called
 -- The orders under this key, or with this platform's id in any shop; newest first, at most 20.
-SELECT *,
-    CASE
-        WHEN reservation NOT IN ('reserved', 'partial') THEN reservation
-        WHEN status = 'CANCELLED' THEN 'released'
-        WHEN status IN ('SHIPPED', 'DELIVERED', 'COMPLETED') THEN 'shipped'
-        ELSE reservation
-    END AS reservation_now
+SELECT *, reservation AS reservation_now
 FROM orders
 WHERE order_key = $1 OR order_id = $1
 ORDER BY first_received_at DESC

@@ -1,5 +1,6 @@
 """A PostgreSQL database for one test, with the schema and the three roles, gone afterwards."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -96,9 +97,20 @@ async def empty_database() -> AsyncIterator[Database]:
         try:
             yield Database(name, **there)
         finally:
-            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await _drop(admin, name)
     finally:
         await admin.close()
+
+
+async def _drop(admin: Any, name: str) -> None:
+    """Drop it as soon as autovacuum, which the owner may not end, has left it."""
+    for _ in range(100):
+        try:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        except asyncpg.InsufficientPrivilegeError:
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 @pytest.fixture

@@ -488,7 +488,7 @@ async def test_an_order_can_be_read_as_a_story(database: Database) -> None:
 
     assert story is not None
     assert story["order"] == order
-    assert (order["status"], order["reservation_now"]) == ("SHIPPED", "shipped")
+    assert (order["status"], order["reservation"]) == ("SHIPPED", "shipped")
     assert order["ignored"] == 1
     versions = [event["version"] for event in story["events"]]
     assert versions == list(range(1, order["version"] + 1))
