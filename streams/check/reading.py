@@ -5,7 +5,6 @@ Without a group and without a trace on the broker. What comes after the end is n
 the check of a running system ends.
 """
 
-import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerUnavailable, Misconfigured
@@ -71,28 +71,31 @@ class Reader:
     async def _learn(self) -> None:
         """Find the partitions, their first offsets and their ends."""
         names = {self._settings.topic(topic): topic for topic in self._topics}
-        known = await self._consumer.topics()
-        missing = sorted(names.keys() - known)
-        if missing:
-            raise Misconfigured(f"No topic {missing[0]}: run `orderflow topics apply` first.")
         places = {
-            TopicPartition(name, partition): (topic, partition)
-            for name, topic in names.items()
-            for partition in await self._partitions(name)
+            TopicPartition(name, partition): (names[name], partition)
+            for name, partitions in (await self._partitions(list(names))).items()
+            for partition in partitions
         }
         begins = await self._consumer.beginning_offsets(list(places))
         ends = await self._consumer.end_offsets(list(places))
         self.begins = {place: begins[tp] for tp, place in places.items()}
         self.ends = {place: ends[tp] for tp, place in places.items()}
 
-    async def _partitions(self, name: str) -> Sequence[int]:
-        # The metadata of topics that nobody has subscribed to comes with `topics()`.
-        for _ in range(50):
-            found = self._consumer.partitions_for_topic(name)
-            if found:
-                return sorted(found)
-            await asyncio.sleep(0.1)
-        raise BrokerUnavailable(f"Kafka says nothing of the partitions of {name}.")
+    async def _partitions(self, names: list[str]) -> dict[str, list[int]]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka)
+        await admin.start()
+        try:
+            described = await admin.describe_topics(names)
+        finally:
+            await admin.close()
+        for topic in described:
+            if topic["error_code"]:
+                name = topic["topic"]
+                raise Misconfigured(f"No topic {name}: run `orderflow topics apply` first.")
+        return {
+            topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
+            for topic in described
+        }
 
     async def read(self, topics: Iterable[str], checker: Checker) -> None:
         """Hand every record of *topics* to *checker*."""
