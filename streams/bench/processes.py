@@ -1,0 +1,240 @@
+"""
+What a measurement sees of other processes: the workers it starts, and the CPU they take.
+
+Promise: it signals only processes it started itself, by their handles. CPU is user and system
+time of all threads as the kernel counts it (/proc, ticks of 10 ms); where there is no /proc, or
+the broker is elsewhere, a figure is None and not a guess.
+"""
+
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from schemas.errors import Unavailable
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PROC = Path("/proc")
+_LISTENS = "0A"
+#: How much of a failed process's last words is repeated.
+_LAST_WORDS = 2_000
+_ENDS_WITHIN_S = 15.0
+_KAFKA_JAR = re.compile(r"/kafka_\d+\.\d+-(\d+\.\d+\.\d+)\.jar$")
+
+
+class ProcessEnded(Unavailable):
+    """A process that was being measured ended by itself."""
+
+
+class Child:
+    """A process started for a measurement, as a context; its output goes to a file of its own."""
+
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self._argv = list(argv)
+        self._env = {**os.environ, **env}
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed when the process is gone
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603  arguments of our own making
+            self._argv, env=self._env, stdout=self._said, stderr=self._said, start_new_session=True
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process = self._running()
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(_ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._said.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    def hold(self) -> None:
+        """Let it stand still until `go`."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def go(self) -> None:
+        """Let it go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def ended(self) -> bool:
+        """Has it ended without an error? Raises ProcessEnded if it failed."""
+        code = self._running().poll()
+        if code:
+            raise ProcessEnded(f"{self.name} ended with {code}: {self.last_words()}")
+        return code == 0
+
+    def check(self) -> None:
+        """Raise ProcessEnded unless it is running."""
+        if self.ended():
+            raise ProcessEnded(f"{self.name} ended: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what it has printed."""
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, self._said.tell() - _LAST_WORDS))
+        return self._said.read().decode(errors="replace").strip()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise AssertionError(f"{self.name} was not started")
+        return self._process
+
+
+class Sampler(threading.Thread):
+    """Reads the CPU of some processes over and over, so that it is known for any span afterwards."""
+
+    EVERY_S = 0.02
+
+    def __init__(self, pids: Mapping[str, int | None]) -> None:
+        super().__init__(daemon=True)
+        self._pids = pids
+        self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
+        self._enough = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._enough.set()
+        self.join()
+
+    def run(self) -> None:
+        """Sample until the context ends."""
+        while not self._enough.wait(self.EVERY_S):
+            for name, pid in self._pids.items():
+                if pid is not None and (used := cpu_s(pid)) is not None:
+                    self._samples[name].append((time.time() * 1000, used))
+
+    def between(self, name: str, first_ms: float, last_ms: float) -> float | None:
+        """Return the CPU seconds *name* took between two moments of the wall clock."""
+        samples = self._samples[name]
+        if len(samples) < 2:
+            return None
+        return _at(samples, last_ms) - _at(samples, first_ms)
+
+
+def _at(samples: Sequence[tuple[float, float]], moment_ms: float) -> float:
+    """Return the reading at a moment, on the line between the two samples around it."""
+    before = samples[0]
+    for after in samples:
+        if after[0] >= moment_ms:
+            span = after[0] - before[0]
+            share = (moment_ms - before[0]) / span if span else 0.0
+            return before[1] + max(0.0, share) * (after[1] - before[1])
+        before = after
+    return before[1]
+
+
+def cpu_s(pid: int) -> float | None:
+    """Return the CPU seconds, user and system, that a process and its threads have taken."""
+    try:
+        # The name in brackets may hold anything; what follows it is numbers.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def memory_mib(pid: int) -> float | None:
+    """Return how much memory a process has resident, MiB."""
+    try:
+        pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * _PAGE_BYTES / 2**20
+
+
+def listener(address: str) -> int | None:
+    """Return the process that listens at *address* (`host:port`), if it runs on this machine."""
+    host, _, port = address.rpartition(":")
+    try:
+        if not socket.gethostbyname(host).startswith("127."):
+            return None
+        inodes = _listening(int(port))
+    except (OSError, ValueError):
+        return None
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for directory in _PROC.glob("[0-9]*"):
+        if wanted & _open_files(directory):
+            return int(directory.name)
+    return None
+
+
+def _listening(port: int) -> set[str]:
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        path = _PROC / "net" / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            fields = line.split()
+            if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def _open_files(process: Path) -> set[str]:
+    files = set()
+    try:
+        for link in (process / "fd").iterdir():
+            files.add(str(link.readlink()))
+    except OSError:
+        return files
+    return files
+
+
+def machine(broker: int | None) -> dict[str, Any]:
+    """Return on what a measurement was made; Kafka's version only where the broker is local."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu_name(),
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * _PAGE_BYTES / 2**30:.0f} GiB",
+        "python": platform.python_version(),
+        "kafka": _kafka_version(broker),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in (_PROC / "cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _kafka_version(broker: int | None) -> str | None:
+    files = _open_files(_PROC / str(broker)) if broker else set()
+    versions = {met[1] for file in files if (met := _KAFKA_JAR.search(file))}
+    return versions.pop() if versions else None
