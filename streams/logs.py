@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -61,8 +62,8 @@ def _hidden(name: str, value: Any) -> Any:
             return masked(str(value))
 
 
-def set_up(level: str = "info") -> None:
-    """Send everything that is logged, ours and the libraries', through one masking pipeline."""
+def set_up(level: str = "info", file: Path | None = None) -> None:
+    """Send all that is logged, ours and the libraries', masked to stderr or to *file*."""
     if level.lower() not in _LEVELS:
         raise Misconfigured(
             f"Set ORDERFLOW_LOG_LEVEL to one of {', '.join(_LEVELS)}; it is {level!r}."
@@ -80,7 +81,7 @@ def set_up(level: str = "info") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
@@ -88,7 +89,7 @@ def set_up(level: str = "info") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 mask,
-                _renderer(),
+                _renderer(terminal=file is None and sys.stderr.isatty()),
             ],
         )
     )
@@ -100,7 +101,7 @@ def set_up(level: str = "info") -> None:
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
-def _renderer() -> structlog.types.Processor:
-    if sys.stderr.isatty():
+def _renderer(*, terminal: bool) -> structlog.types.Processor:
+    if terminal:
         return structlog.dev.ConsoleRenderer()
     return structlog.processors.JSONRenderer()

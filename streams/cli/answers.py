@@ -9,6 +9,7 @@ what to do. Light on purpose: every command imports this, and `--help` must be q
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -42,7 +43,7 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *(f"$ {line}" for line in lines)])
 
 
-def settings(*, every_line: bool = False) -> "Settings":
+def settings(*, every_line: bool = False, log_file: Path | None = None) -> "Settings":
     """
     Return the installation's settings, with the log set up as they say.
 
@@ -53,7 +54,7 @@ def settings(*, every_line: bool = False) -> "Settings":
     from streams.settings import load
 
     loaded = load()
-    logs.set_up(loaded.log_level if every_line else "warning")
+    logs.set_up(loaded.log_level if every_line else "warning", log_file)
     if not every_line:
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return loaded

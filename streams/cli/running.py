@@ -60,6 +60,9 @@ def worker(
     pid_file: Annotated[
         Path | None, typer.Option("--pid-file", help="Write this process's id there.")
     ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Write the log to this file, not to stderr.")
+    ] = None,
 ) -> None:
     """Run roles until SIGTERM; failed processes are started again, with growing pauses."""
     from streams import roles as known
@@ -68,7 +71,7 @@ def worker(
     names = [name.strip() for name in roles.split(",") if name.strip()]
     if bare and slots != 1:
         stop("--bare is one process; leave out --slots.", BAD_INPUT)
-    loaded = settings(every_line=True)
+    loaded = settings(every_line=True, log_file=log)
     made = known.build(loaded, names)
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "ascii")

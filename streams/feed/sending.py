@@ -8,6 +8,7 @@ says where; a message that was not acknowledged is an error, never a silence.
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -28,6 +29,8 @@ from streams.settings import Settings
 _BATCH_BYTES_MAX = 256 * 1024
 #: Batches that may be on their way; beyond it sending waits for the oldest.
 _ON_THEIR_WAY_MAX = 64
+#: As many as a statement's source has.
+_DIGEST_DIGITS = 16
 
 
 class Raw(NamedTuple):
@@ -93,7 +96,7 @@ class Sender:
         declared = self._topics[message.platform]
         lane = (declared, self._partition(declared, message.key))
         at = now_ms()
-        headers = ((SHOP_HEADER, message.shop.encode()),)
+        headers = [(SHOP_HEADER, message.shop.encode())]
         waiting = self._open.get(lane)
         if waiting is None or not _append(waiting[0], message, at, headers):
             if waiting is not None:
@@ -101,7 +104,11 @@ class Sender:
             waiting = self._open[lane] = (self._producer.create_batch(), [])
             # The first record of a batch is taken whatever its size.
             _append(waiting[0], message, at, headers)
-        waiting[1].append({**message.about, "sent_ms": at})
+        if self._log:
+            digest = sha256(message.value).hexdigest()[:_DIGEST_DIGITS]
+            waiting[1].append({**message.about, "digest": digest, "sent_ms": at})
+        else:
+            waiting[1].append(message.about)
         self.sent += 1
 
     async def dispatch(self) -> None:
@@ -150,6 +157,6 @@ class Sender:
             )
 
 
-def _append(batch: Any, message: Raw, at: int, headers: Sequence[tuple[str, bytes]]) -> bool:
+def _append(batch: Any, message: Raw, at: int, headers: list[tuple[str, bytes]]) -> bool:
     appended = batch.append(key=message.key, value=message.value, timestamp=at, headers=headers)
     return appended is not None

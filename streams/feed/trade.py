@@ -181,7 +181,7 @@ def _life(trade: Trade, rng: Random, draft: Draft, placed_s: float) -> list[Stat
         said = [
             said[0],
             *(
-                one._replace(due_s=paid_s + one.due_s - said[1].due_s, late=True)
+                one._replace(due_s=paid_s + (one.due_s - said[1].due_s), late=True)
                 for one in said[1:]
             ),
         ]

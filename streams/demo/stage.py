@@ -1,0 +1,159 @@
+"""
+The stage: one installation per run, beside whatever else lives on the stack.
+
+Topics get a prefix and PostgreSQL a database, both named by the time. The last demo is kept to look
+around in; the ones before it are removed, unless somebody is connected to them.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+
+from schemas.errors import LedgerUnavailable, Misconfigured
+from schemas.reference import Reference
+from streams import reference
+from streams.engine import admin
+from streams.postgres import schema
+from streams.postgres.connecting import connect
+from streams.settings import Settings, load
+
+#: Enough for two workers on two cores.
+PARTITIONS = 4
+_NAME = re.compile(r"demo-(\d{14})-")
+_DATABASE = re.compile(r"orderflow_demo_(\d{14})")
+_OBJECT_IN_USE = "55006"
+
+
+class Stage(NamedTuple):
+    """A fresh installation."""
+
+    settings: Settings
+    #: What its processes find in their environment, beside ours.
+    env: Mapping[str, str]
+    prefix: str
+    database: str
+
+    def look_around(self) -> list[str]:
+        """Return the shell lines by which a person may look at this installation afterwards."""
+        # The password stays out of sight: only the name of the database is replaced.
+        redirects = " ".join(
+            f"ORDERFLOW_POSTGRES_{role}=${{ORDERFLOW_POSTGRES_{role}%/*}}/{self.database}"
+            for role in ("OWNER", "LEDGER", "READER")
+        )
+        return [
+            "set -a; . .local/stack.env",
+            f"ORDERFLOW_TOPIC_PREFIX={self.prefix} ORDERFLOW_PARTITIONS={PARTITIONS}",
+            redirects,
+            "set +a",
+        ]
+
+
+async def build(around: Settings, entries: list[Reference]) -> Stage:
+    """Make a fresh installation ready: topics, database, reference data."""
+    owner, ledger, reader = _addresses(around)
+    stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+    prefix, database = f"demo-{stamp}-", f"orderflow_demo_{stamp}"
+    dsns = {
+        name: _elsewhere(dsn, database)
+        for name, dsn in (
+            ("postgres_owner", owner), ("postgres_ledger", ledger), ("postgres_reader", reader),
+        )
+    }  # fmt: skip
+    secrets = {name: SecretStr(dsn) for name, dsn in dsns.items()}
+    settings = load(topic_prefix=prefix, partitions=PARTITIONS, slot="", **secrets)
+    await remove_earlier(around)
+    await _create_database(owner, database)
+    roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}
+    await schema.migrate(dsns["postgres_owner"], **roles)
+    await admin.apply(settings)
+    await reference.apply(settings, entries, prune=False)
+    env = {
+        "ORDERFLOW_TOPIC_PREFIX": prefix,
+        "ORDERFLOW_PARTITIONS": str(PARTITIONS),
+        **{f"ORDERFLOW_{name.upper()}": dsn for name, dsn in dsns.items()},
+    }
+    return Stage(settings, env, prefix, database)
+
+
+async def remove(around: Settings, stage: Stage) -> None:
+    """Remove *stage* again."""
+    if await _drop_database(_addresses(around)[0], stage.database):
+        await _delete_topics(around, stage.prefix)
+
+
+async def remove_earlier(around: Settings) -> None:
+    """Remove the demos of before that nobody is connected to."""
+    owner = _addresses(around)[0]
+    connection = await connect(owner, name="orderflow-demo")
+    try:
+        rows = await connection.fetch("SELECT datname FROM pg_database")
+    finally:
+        await connection.close()
+    stamps = [met[1] for row in rows if (met := _DATABASE.fullmatch(row["datname"]))]
+    for stamp in stamps:
+        if await _drop_database(owner, f"orderflow_demo_{stamp}"):
+            await _delete_topics(around, f"demo-{stamp}-")
+
+
+def _addresses(settings: Settings) -> tuple[str, str, str]:
+    found = (settings.postgres_owner, settings.postgres_ledger, settings.postgres_reader)
+    owner, ledger, reader = (secret.get_secret_value() if secret else "" for secret in found)
+    if not (owner and ledger and reader):
+        raise Misconfigured(
+            "Set ORDERFLOW_POSTGRES_OWNER, _LEDGER and _READER, or run `make demo`, which does."
+        )
+    return owner, ledger, reader
+
+
+def _elsewhere(dsn: str, database: str) -> str:
+    """Return *dsn* with another database."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+async def _create_database(owner: str, database: str) -> None:
+    connection = await connect(owner, name="orderflow-demo")
+    try:
+        await connection.execute(f'CREATE DATABASE "{database}"')
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Misconfigured(
+            "The owner role of PostgreSQL may not create databases; give it CREATEDB for the demo."
+        ) from error
+    finally:
+        await connection.close()
+
+
+async def _drop_database(owner: str, database: str) -> bool:
+    """Drop *database*; False when somebody is connected to it."""
+    connection = await connect(owner, name="orderflow-demo")
+    try:
+        await connection.execute(f'DROP DATABASE IF EXISTS "{database}"')
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _OBJECT_IN_USE:
+            return False
+        raise LedgerUnavailable(f"{database} could not be dropped: {error}") from error
+    finally:
+        await connection.close()
+    return True
+
+
+async def _delete_topics(around: Settings, prefix: str) -> None:
+    """Delete the topics of one demo; its groups have then nothing to remember and fade away."""
+    if not _NAME.fullmatch(prefix):
+        raise AssertionError(f"{prefix!r} is no demo")
+    client = AIOKafkaAdminClient(bootstrap_servers=around.kafka)
+    await client.start()
+    try:
+        topics = [name for name in await client.list_topics() if name.startswith(prefix)]
+        if topics:
+            await client.delete_topics(topics)
+    except KafkaError:
+        return
+    finally:
+        await client.close()
