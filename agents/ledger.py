@@ -121,7 +121,8 @@ class OrderRow(NamedTuple):
     updated_at: Ms | None
     adapter: str | None
     digest: str | None
-    unmapped: tuple[str, ...] | None
+    #: A JSON list; None is empty.
+    unmapped: str | None
     received_at: Ms
     status: str | None
     refund: str | None
@@ -600,7 +601,7 @@ class _Orders:
             event.updated_ms,
             event.adapter,
             event.digest,
-            event.unmapped,
+            json.encode(event.unmapped).decode() if event.unmapped else None,
         )
         order.received = event.received_ms or event.at_ms
         order.snapshot = snapshot

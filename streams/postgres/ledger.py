@@ -45,14 +45,19 @@ SESSION = {
     "idle_in_transaction_session_timeout": "10s",
     "temp_buffers": "32MB",
 }
-#: Temporary tables: staging name -> the table whose columns and types it takes, and the row.
-STAGED: dict[str, tuple[str, Any]] = {
-    "staged_orders": ("orders", OrderRow),
-    "staged_stock": ("stock", StockRow),
-    "staged_holds": ("holds", HoldRow),
-    "staged_details": ("order_details", DetailsRow),
-    "staged_parked": ("parked", ParkedRow),
+#: Up to so many rows a batch merges from arrays, without the staging tables: emptying those costs
+#: 2 ms at every commit, which is a lot for a small round and nothing for a large one.
+FEW_ROWS = 1_000
+#: Statement that merges rows -> staging table, the table whose types its columns take, the row.
+STAGED: dict[str, tuple[str, str, Any]] = {
+    "upsert_orders": ("staged_orders", "orders", OrderRow),
+    "upsert_stock": ("staged_stock", "stock", StockRow),
+    "upsert_holds": ("staged_holds", "holds", HoldRow),
+    "upsert_details": ("staged_details", "order_details", DetailsRow),
+    "upsert_parked": ("staged_parked", "parked", ParkedRow),
 }
+#: Columns that are staged as text, because the writer has no quicker way to say them.
+AS_TEXT = frozenset({"unmapped", "short"})
 
 
 class NotTheOwner(OrderflowError):  # noqa: N818  our errors are sentences, as in schemas.errors
@@ -65,6 +70,7 @@ class PostgresLedger:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: Any = None
+        self._arrays: dict[str, str] = {}
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Start]:
         """Return where each partition goes on; a new one begins at 0."""
@@ -85,16 +91,16 @@ class PostgresLedger:
         if not batch.positions:
             return
         async with _Transaction(self) as connection:
-            await _advance(connection, batch)
-            await _write_orders(connection, batch)
-            await _write_stock(connection, batch)
-            await _write_parked(connection, batch)
+            write = _Write(connection, self._arrays, batch)
+            await write.positions()
+            await write.orders()
+            await write.stock()
 
     async def connection(self) -> Any:
         """Return the connection, opened and furnished if there is none."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._dsn, name="orderflow-ledger", **SESSION)
-            await _furnish(self._connection)
+            self._arrays = await _furnish(self._connection)
         return self._connection
 
     def drop(self) -> None:
@@ -154,17 +160,23 @@ class _Transaction:
             raise
 
 
-async def _furnish(connection: Any) -> None:
+async def _furnish(connection: Any) -> dict[str, str]:
+    """Make the staging tables; return, for each, what stands in its place when rows are few."""
     # A row's instants are ms, which this takes a quarter of the time to write that datetimes take.
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=_instant, decoder=_ms, format="tuple"
     )
-    for staging, (table, row) in STAGED.items():
-        columns = ", ".join(row._fields)
+    arrays = {}
+    for staging, table, row in STAGED.values():
+        columns = ", ".join(f"{name}::text" if name in AS_TEXT else name for name in row._fields)
         await connection.execute(
             f"CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS"  # noqa: S608  our own names
             f" AS SELECT {columns} FROM {table} WITH NO DATA"
         )
+        types = await connection.fetch(sql("column_types"), staging)
+        values = ", ".join(f"${place}::{kind}[]" for place, (kind,) in enumerate(types, 1))
+        arrays[staging] = f"unnest({values}) AS {staging} ({', '.join(row._fields)})"
+    return arrays
 
 
 #: 2000-01-01 UTC, where PostgreSQL counts its microseconds from.
@@ -186,64 +198,87 @@ def _ms(instant: tuple[int]) -> Ms:
 # --- the parts of a batch -------------------------------------------------------------------------
 
 
-async def _advance(connection: Any, batch: LedgerBatch) -> None:
-    spans = sorted((*where, *span) for where, span in batch.positions.items())
-    done = await connection.execute(sql("advance_positions"), *_columns(spans, 4))
-    if _count(done) != len(spans):
-        places = ", ".join(
-            f"{topic}/{partition} at {start}" for topic, partition, start, _ in spans
+class _Write:
+    """One batch on its way into an open transaction."""
+
+    def __init__(self, connection: Any, arrays: dict[str, str], batch: LedgerBatch) -> None:
+        self._connection = connection
+        self._arrays = arrays
+        self._batch = batch
+        merged: tuple[Sequence[Any], ...] = (
+            batch.orders,
+            batch.stock,
+            batch.holds,
+            batch.details,
+            batch.parked,
         )
-        raise NotTheOwner(f"not all of {places} stand there any more: somebody else writes them")
-    heard = [
-        (*where, source, *last)
-        for where, sources in batch.heard.items()
-        for source, last in sources.items()
-    ]
-    if heard:
-        await connection.execute(sql("remember_sources"), *_columns(heard, 5))
+        self._few = sum(len(rows) for rows in merged) <= FEW_ROWS
 
+    async def positions(self) -> None:
+        """Move every position, which locks it, and remember what was heard. Comes first."""
+        batch, execute = self._batch, self._connection.execute
+        spans = sorted((*where, *span) for where, span in batch.positions.items())
+        done = await execute(sql("advance_positions"), *_columns(spans, 4))
+        if _count(done) != len(spans):
+            places = ", ".join(f"{topic}/{number} at {start}" for topic, number, start, _ in spans)
+            raise NotTheOwner(f"not all of {places} stand there: somebody else writes them")
+        heard = [
+            (*where, source, *last)
+            for where, sources in batch.heard.items()
+            for source, last in sources.items()
+        ]
+        if heard:
+            await execute(sql("remember_sources"), *_columns(heard, 5))
 
-async def _write_orders(connection: Any, batch: LedgerBatch) -> None:
-    lines, replaced = batch.lines, batch.replaced
-    if batch.orders:
-        await _copy(connection, "staged_orders", OrderRow, batch.orders)
-        done = await connection.execute(sql("upsert_orders"))
-        if _count(done) != len(batch.orders):
-            rows = await connection.fetch(sql("overtaken_orders"))
-            overtaken = {row["order_key"] for row in rows}
+    async def orders(self) -> None:
+        """Orders, their lines, their story and what is personal."""
+        batch = self._batch
+        lines, replaced = batch.lines, batch.replaced
+        if await self._merge("upsert_orders", batch.orders) != len(batch.orders):
+            overtaken = await self._overtaken()
             lines = [line for line in lines if line.order_key not in overtaken]
             replaced = [key for key in replaced if key not in overtaken]
-    if replaced:
-        await connection.execute(sql("forget_lines"), replaced)
-    await _copy(connection, "order_lines", LineRow, lines)
-    await _copy(connection, "order_events", OrderEventRow, batch.order_events)
-    if batch.details:
-        await _copy(connection, "staged_details", DetailsRow, batch.details)
-        await connection.execute(sql("upsert_details"))
+        if replaced:
+            await self._connection.execute(sql("forget_lines"), replaced)
+        await self._append("order_lines", LineRow, lines)
+        await self._append("order_events", OrderEventRow, batch.order_events)
+        await self._merge("upsert_details", batch.details)
 
+    async def stock(self) -> None:
+        """Moves, balances, holds and answers; and what was parked."""
+        batch = self._batch
+        await self._append("stock_ledger", MoveRow, batch.moves)
+        await self._append("releases_ignored", IgnoredReleaseRow, batch.ignored_releases)
+        await self._merge("upsert_stock", batch.stock)
+        await self._merge("upsert_holds", batch.holds)
+        if batch.answers:
+            await self._connection.execute(sql("keep_answers"), *_columns(batch.answers, 5))
+        await self._merge("upsert_parked", batch.parked)
 
-async def _write_stock(connection: Any, batch: LedgerBatch) -> None:
-    await _copy(connection, "stock_ledger", MoveRow, batch.moves)
-    await _copy(connection, "releases_ignored", IgnoredReleaseRow, batch.ignored_releases)
-    if batch.stock:
-        await _copy(connection, "staged_stock", StockRow, batch.stock)
-        await connection.execute(sql("upsert_stock"))
-    if batch.holds:
-        await _copy(connection, "staged_holds", HoldRow, batch.holds)
-        await connection.execute(sql("upsert_holds"))
-    if batch.answers:
-        await connection.execute(sql("keep_answers"), *_columns(batch.answers, 5))
+    async def _append(self, table: str, row: Any, rows: Sequence[Any]) -> None:
+        if rows:
+            await self._connection.copy_records_to_table(table, records=rows, columns=row._fields)
 
+    async def _merge(self, statement: str, rows: Sequence[Any]) -> int:
+        """Merge *rows* by the upsert called *statement*; return how many were newer."""
+        if not rows:
+            return 0
+        staging, _, row = STAGED[statement]
+        if self._few:
+            values = _columns(rows, len(row._fields))
+            return _count(await self._connection.execute(self._from_arrays(statement), *values))
+        await self._append(staging, row, rows)
+        return _count(await self._connection.execute(sql(statement)))
 
-async def _write_parked(connection: Any, batch: LedgerBatch) -> None:
-    if batch.parked:
-        await _copy(connection, "staged_parked", ParkedRow, batch.parked)
-        await connection.execute(sql("upsert_parked"))
+    async def _overtaken(self) -> set[str]:
+        """Return the keys of the batch's orders that met something newer."""
+        versions = [(order.order_key, order.version) for order in self._batch.orders]
+        rows = await self._connection.fetch(sql("overtaken_orders"), *_columns(versions, 2))
+        return {row["order_key"] for row in rows}
 
-
-async def _copy(connection: Any, table: str, row: Any, rows: Sequence[Any]) -> None:
-    if rows:
-        await connection.copy_records_to_table(table, records=rows, columns=row._fields)
+    def _from_arrays(self, statement: str) -> str:
+        staging = STAGED[statement][0]
+        return sql(statement).replace(f"FROM {staging}", f"FROM {self._arrays[staging]}")
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

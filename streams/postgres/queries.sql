@@ -1,5 +1,11 @@
 -- The ledger's SQL. Every statement has a name and a sentence; parameters are $1, $2, ...
 
+-- name: column_types
+-- The types of a staging table's columns, in order.
+SELECT format_type(atttypid, atttypmod)
+FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0
+ORDER BY attnum;
+
 -- name: claim_positions
 -- Make sure that every partition has a position; a new one begins at 0.
 INSERT INTO sink_positions (topic, partition, next)
@@ -54,8 +60,13 @@ SELECT
     platform_status, status_said, currency,
     total_minor, shipping_minor, discount_minor, tax_minor, paid_minor,
     created_at, paid_at, shipped_at, completed_at, updated_at,
-    adapter, digest, unmapped, received_at,
-    status, refund, refunded_minor, reservation, attempt, deadline_at, short,
+    adapter, digest,
+    CASE
+        WHEN unmapped IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(unmapped::json))
+        WHEN facets & 1 <> 0 THEN '{}'
+    END,
+    received_at,
+    status, refund, refunded_minor, reservation, attempt, deadline_at, short::json,
     open_case, ignored, ignored_why,
     received_at, clock_timestamp(), CASE WHEN facets & 4 <> 0 THEN clock_timestamp() END,
     clock_timestamp()
@@ -96,9 +107,10 @@ ON CONFLICT (order_key) DO UPDATE SET
 WHERE excluded.version > o.version;
 
 -- name: overtaken_orders
--- The staged orders that met something newer: their lines must not be touched either.
-SELECT order_key FROM staged_orders AS staged JOIN orders USING (order_key)
-WHERE orders.version <> staged.version;
+-- The orders of a batch that met something newer: their lines must not be touched either.
+SELECT order_key
+FROM unnest($1::text[], $2::int[]) AS brought (order_key, version) JOIN orders USING (order_key)
+WHERE orders.version <> brought.version;
 
 -- name: forget_lines
 -- Take away the lines of orders whose lines are about to be replaced.

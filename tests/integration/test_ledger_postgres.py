@@ -18,6 +18,7 @@ from agents.ports import FramesHalted
 from schemas.errors import LedgerUnavailable
 from schemas.orders import Buyer, Receiver, Status
 from schemas.parked import Cause, Parked, Stage
+from streams.postgres import ledger
 from streams.postgres.ledger import NotTheOwner, PostgresLedger
 from streams.postgres.reads import Reads
 from streams.postgres.sink import LedgerSink
@@ -50,6 +51,8 @@ def a_busy_house(seed: int, *, many: int = 40, crashes: float = 0.15) -> House:
     for order in range(many):
         chosen = random.sample(SKUS, random.randint(1, 3))
         lines = [a_line(sku, random.randint(1, 4)) for sku in chosen]
+        if order % 10 == 0:
+            lines.append(a_line(None, line_id="unmapped"))
         for at, status in enumerate(random.choice(LIVES)):
             more = {"buyer": Buyer(name="Ann"), "receiver": Receiver(city="杭州市", name="张三")}
             said.append(a_statement(status, *lines, order=str(1000 + order), at=at, **more))
@@ -116,6 +119,8 @@ async def agree(database: Database, house: House) -> None:
     assert {key: status for key, _, _, status in told} == {
         key: row.announced and row.announced.value for key, row in mine.items()
     }
+    waiting = await database.rows("SELECT order_key, unmapped FROM orders")
+    assert dict(waiting) == {key: list(row.unmapped) for key, row in mine.items()}
     for sku in SKUS:
         (balance,) = await database.rows(
             "SELECT available, locked, occupied, reserved, frozen FROM stock WHERE sku = $1", sku
@@ -140,9 +145,16 @@ async def agree(database: Database, house: House) -> None:
     assert counted == [(sum(row.version for row in mine.values()),)]
 
 
+@pytest.fixture(params=[0, 1_000_000], ids=["staged", "from-arrays"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows reach their tables in two ways, by their number; both must do the same."""
+    monkeypatch.setattr(ledger, "FEW_ROWS", request.param)
+
+
 # --- exactly once ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_what_the_keepers_hold_is_what_postgres_says(database: Database) -> None:
     house = a_busy_house(1)
 
@@ -153,6 +165,7 @@ async def test_what_the_keepers_hold_is_what_postgres_says(database: Database) -
     await agree(database, house)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("seed", [2, 3])
 async def test_any_order_of_delivery_gives_the_same_tables(database: Database, seed: int) -> None:
     random = Random(seed)
@@ -289,6 +302,7 @@ async def test_a_new_owner_waits_for_the_transaction_of_the_old_one(database: Da
     await close(sink)
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_a_stale_batch_overwrites_nothing(database: Database) -> None:
     """T59, at the last guard: even if a round came late, the newer rows stay."""
     house = House(partitions=1)
@@ -299,9 +313,9 @@ async def test_a_stale_batch_overwrites_nothing(database: Database) -> None:
         house.settle()
     whole = frames(house)
     old_log = {where: log[:1] for where, log in whole.items() if where[0] == "order-events"}
-    ledger = PostgresLedger(database.ledger)
-    await ledger.starts(whole)
-    await ledger.write(fold(whole, {where: Start(0, {}) for where in whole}))
+    writer = PostgresLedger(database.ledger)
+    await writer.starts(whole)
+    await writer.write(fold(whole, {where: Start(0, {}) for where in whole}))
     tables = ("orders", "order_lines", "stock", "holds")
     before = {table: (await database.dump())[table] for table in tables}
     stale = fold(old_log, {where: Start(0, {}) for where in old_log})
@@ -310,10 +324,10 @@ async def test_a_stale_batch_overwrites_nothing(database: Database) -> None:
     stands = len(whole[where])
     stale.positions = {where: stale.positions[where]._replace(start=stands, end=stands + 1)}
 
-    await ledger.write(stale)
+    await writer.write(stale)
 
     assert {table: (await database.dump())[table] for table in tables} == before
-    await ledger.close()
+    await writer.close()
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -325,6 +339,7 @@ def spoil(record: Record, **changes: object) -> Record:
     return Record(record.offset, record.timestamp, record.key, json.encode(body), record.headers)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(
     "change",
     [
@@ -383,6 +398,7 @@ async def test_a_partition_that_contradicts_itself_halts_alone(database: Databas
     await close(sink)
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_parked_messages_count_their_attempts_over_rounds(database: Database) -> None:
     parked = Parked(
         id="raw-orders-taobao/0/7", stage=Stage.INTAKE, cause=Cause.MALFORMED, field="num",
@@ -404,10 +420,10 @@ async def test_parked_messages_count_their_attempts_over_rounds(database: Databa
 
 
 async def test_a_server_that_is_away_is_told_without_the_address() -> None:
-    ledger = PostgresLedger("postgresql://ledger:hunter2@127.0.0.1:1/orderflow")
+    writer = PostgresLedger("postgresql://ledger:hunter2@127.0.0.1:1/orderflow")
 
     with pytest.raises(LedgerUnavailable) as told:
-        await ledger.starts([("parked", 0)])
+        await writer.starts([("parked", 0)])
 
     assert "hunter2" not in str(told.value)
 
