@@ -40,7 +40,11 @@ async def apply(settings: Settings, topics: Sequence[Topic] = TOPICS) -> list[st
 async def verify(
     settings: Settings, names: Collection[str], topics: Sequence[Topic] = TOPICS
 ) -> dict[str, int]:
-    """Return the partition count of each of *names*, or raise Misconfigured with what to do."""
+    """
+    Return the partition count of each of *names*.
+
+    Raises Misconfigured, saying what to do, where a topic is missing or has another count.
+    """
     declared = {topic.name: topic for topic in topics}
     if unknown := sorted(set(names) - declared.keys()):
         raise Misconfigured(f"Declare {', '.join(unknown)} in streams/topics.py.")
@@ -49,7 +53,7 @@ async def verify(
     try:
         there = await _partitions(admin, [settings.topic(name) for name in names])
     except KafkaError as error:
-        raise Misconfigured(f"Kafka at {settings.kafka} does not answer: {error!r}.") from error
+        raise BrokerUnavailable(f"Kafka at {settings.kafka} refused: {error!r}") from error
     finally:
         await admin.close()
     missing = [settings.topic(name) for name in names if settings.topic(name) not in there]
@@ -87,7 +91,7 @@ async def _connect(settings: Settings) -> AIOKafkaAdminClient:
     try:
         await admin.start()
     except KafkaConnectionError as error:
-        raise Misconfigured(
+        raise BrokerUnavailable(
             f"Start Kafka or set ORDERFLOW_KAFKA right: {settings.kafka} does not answer."
         ) from error
     return admin
@@ -124,7 +128,7 @@ async def _create(
 
 
 async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """Wait until every partition of new topics has a leader: a broker hears of them a little later."""
+    """Wait until new topics have leaders: a broker hears of them a little later."""
     deadline = time.monotonic() + VISIBLE_WITHIN_S
     while True:
         described = await admin.describe_topics(list(names))
@@ -151,12 +155,16 @@ async def _alter(
         different = {k: v for k, v in declared.items() if now[name].get(k) != v}
         if different:
             resources.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=declared))
-            changes += [f"altered {name}: {k} {now[name].get(k)} -> {v}" for k, v in different.items()]
+            changes += [
+                f"altered {name}: {k} {now[name].get(k)} -> {v}" for k, v in different.items()
+            ]
     if resources:
         for response in await admin.alter_configs(resources):
             for code, why, *_ in response.resources:
                 if code:
-                    raise Misconfigured(f"Kafka did not alter a topic: {for_code(code).__name__} {why}")
+                    raise Misconfigured(
+                        f"Kafka did not alter a topic: {for_code(code).__name__} {why}"
+                    )
     return changes
 
 

@@ -41,9 +41,11 @@ class Positions(Role):
         self._next: dict[TP, int] = {}
 
     def position(self, tp: TP) -> int:
+        """The next offset, as this process knows it."""
         return self._next[tp]
 
     def opened(self, starts: Mapping[TP, int]) -> None:
+        """Begin at *starts*."""
         self._next = dict(starts)
 
     def batches(self, work: Work) -> list[Batch]:
@@ -85,12 +87,15 @@ class Agent(Positions):
 
     @property
     def writes_to(self) -> Sequence[str]:
+        """What it was said to write to."""
         return self._writes_to
 
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        """Where the group has committed."""
         return await self.consumer.committed(tps)
 
     async def work(self, work: Work) -> None:
+        """Have the outputs acknowledged, then move."""
         batches = self.batches(work)
         outputs = await self.patiently(lambda: self._do(batches))
         if visit := failpoint(self.settings.failpoint, f"{self.name}-before-ack"):
@@ -116,12 +121,13 @@ class Agent(Positions):
         return lanes
 
     async def tend(self) -> None:
+        """Commit what the last rounds did."""
         await self._commit()
         await self.report()
 
     async def closed(self) -> None:
+        """Commit what the last round did, while still a member of the group."""
         await super().closed()
-        # Still a member of the group, so what the last round did can be said.
         await self._commit()
 
     async def _commit(self) -> None:

@@ -14,14 +14,13 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import faust
 from aiokafka.structs import TopicPartition
 from mode.supervisors import CrashingSupervisor
 
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Unavailable
 from streams.engine.admin import verify
 from streams.engine.frames import FrameScheduler
 from streams.engine.health import Health
@@ -38,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: The process contradicts its installation; starting it again changes nothing (EX_CONFIG).
 EXIT_MISCONFIGURED = 78
+#: A part of the world was away at the start; start it again later (EX_TEMPFAIL).
+EXIT_UNAVAILABLE = 75
 #: Something failed; start it again (EX_SOFTWARE).
 EXIT_CRASHED = 70
 
@@ -63,6 +64,9 @@ class App(faust.App):
     poll_pause: float
     failed: "asyncio.Future[BaseException]"
 
+    def _create_directories(self) -> None:
+        """Leave the disk alone: nothing of ours is kept in Faust's folders."""
+
     def on_rebalance_end(self) -> None:
         """Let the role seek: only now has Faust cleared its queues and resumed the flow."""
         super().on_rebalance_end()
@@ -86,7 +90,7 @@ def create_app(
     metrics: Metrics,
     failed: "asyncio.Future[BaseException]",
 ) -> App:
-    """Return the Faust app of *role*. Everything is given here; nothing comes from the environment."""
+    """Return the Faust app of *role*; everything is given here, nothing by the environment."""
     member = settings.slot or uuid.uuid4().hex
     app = App(
         settings.group_prefix + role.name,
@@ -94,7 +98,6 @@ def create_app(
         env_prefix="ORDERFLOW_FAUST_",
         autodiscover=False,
         store="memory://",
-        datadir=Path("/nonexistent"),
         web_enabled=False,
         # The assignor tells members apart by it, and a static member must keep it.
         canonical_url=f"http://{member}.{role.name}.{socket.gethostname()}:1",
@@ -128,6 +131,7 @@ def create_app(
     app.counts, app.partition_of = counts, partitioner(counts)
     app.poll_pause = settings.poll_pause.total_seconds()
     role.bind(app, settings)
+    role.check(counts)
     _wire(app, settings, role)
     return app
 
@@ -167,8 +171,8 @@ async def run(
     """
     Run *roles* until SIGTERM, or *stop*; return the exit code.
 
-    Raises Misconfigured before anything is started. After any other code than 0 parts may still
-    be running: the caller ends the process.
+    Raises Misconfigured or Unavailable before anything is started. After any other code than 0
+    parts may still be running: the caller ends the process.
     """
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -185,7 +189,9 @@ async def run(
     starting = asyncio.ensure_future(_start(apps))
     ended = asyncio.ensure_future(stopping.wait())
     crashed = [asyncio.ensure_future(app.wait_until_stopped()) for app in apps]
-    await asyncio.wait([failed, ended, *crashed, _failure_of(starting)], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        [failed, ended, *crashed, _failure_of(starting)], return_when=asyncio.FIRST_COMPLETED
+    )
     if ended.done() and not failed.done():
         return await _drain(settings, apps, health)
     error = _cause(failed, starting, apps)
@@ -228,7 +234,9 @@ def _cause(
 async def _drain(settings: Settings, apps: Sequence[App], health: Health) -> int:
     """End the running rounds, leave the groups. What is not done in time is left to replay."""
     deadline = time.monotonic() + settings.drain_for.total_seconds()
-    await asyncio.gather(*(app.role.rounds.stop(settings.drain_for.total_seconds()) for app in apps))
+    await asyncio.gather(
+        *(app.role.rounds.stop(settings.drain_for.total_seconds()) for app in apps)
+    )
     for app in apps:
         app.role.close()
     left = max(0.5, deadline - time.monotonic())
@@ -238,7 +246,9 @@ async def _drain(settings: Settings, apps: Sequence[App], health: Health) -> int
             if error is not None:
                 logger.warning("leaving a group failed: %r", error)
     except TimeoutError:
-        logger.warning("leaving the groups took longer than %.1f s; it is left to the session", left)
+        logger.warning(
+            "leaving the groups took longer than %.1f s; it is left to the session", left
+        )
     await health.stop()
     return 0
 
@@ -257,6 +267,9 @@ def serve(settings: Settings, roles: Sequence[Role], topics: Sequence[Topic] = T
         except Misconfigured as error:
             logger.critical("%s", error)
             code = EXIT_MISCONFIGURED
+        except Unavailable as error:
+            logger.critical("%s", error)
+            code = EXIT_UNAVAILABLE
         except Exception:
             logger.critical("the process ends", exc_info=True)
             code = EXIT_CRASHED

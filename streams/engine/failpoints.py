@@ -30,7 +30,9 @@ def failpoint(setting: str, name: str) -> Failpoint:
     wanted, _, nth = setting.partition(":")
     if not setting or wanted != name:
         if setting and wanted not in NAMES:
-            raise Misconfigured(f"There is no failpoint {wanted!r}; choose one of {', '.join(NAMES)}.")
+            raise Misconfigured(
+                f"There is no failpoint {wanted!r}; choose one of {', '.join(NAMES)}."
+            )
         return None
     left = int(nth or 1)
 

@@ -13,7 +13,7 @@ from faust.types import TP
 
 
 class Frame:
-    """Looks to Faust like one record: its value is the list of records, its offset the last one's."""
+    """Looks to Faust like one record: its value is the records, its offset the last one's."""
 
     __slots__ = (
         "checksum",

@@ -19,17 +19,26 @@ logger = logging.getLogger(__name__)
 
 #: A request and its headers are read within this.
 _READ_S = 5.0
+_HEAD = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 
 
 def not_ready(roles: Sequence[Role]) -> list[str]:
     """Return a sentence for everything that is not as it should be; empty when ready."""
-    said = [f"{role.name}: partitions are being assigned or recovered" for role in roles if not role.ready]
+    said = [
+        f"{role.name}: partitions are being assigned or recovered"
+        for role in roles
+        if not role.ready
+    ]
     said += [
         f"{role.name}: {tp.topic}/{tp.partition} is halted: {why}"
         for role in roles
         for tp, why in role.halted.items()
     ]
-    said += [f"{role.name}: a round has been running for {s:.0f} s" for role in roles if (s := role.rounds.running_for()) > role.settings.request_timeout.total_seconds()]
+    said += [
+        f"{role.name}: a round has been running for {s:.0f} s"
+        for role in roles
+        if (s := role.rounds.running_for()) > role.settings.request_timeout.total_seconds()
+    ]
     return said
 
 
@@ -57,12 +66,15 @@ class Health:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
             path = head.split(b" ", 2)[1].split(b"?")[0]
             status, kind, body = self._page(path)
-            writer.write(
-                b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-                % (status, kind, len(body), body)
-            )
+            writer.write(_HEAD % (status, kind, len(body)) + body)
             await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError):
+        except (
+            TimeoutError,
+            OSError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            IndexError,
+        ):
             logger.debug("a health request was not understood")
         finally:
             writer.close()
@@ -77,6 +89,10 @@ class Health:
                 status = b"503 Service Unavailable" if said else b"200 OK"
                 return status, text, ("\n".join(said) or "ready").encode() + b"\n"
             case b"/metrics":
-                return b"200 OK", CONTENT_TYPE_LATEST.encode(), generate_latest(self._metrics.registry)
+                return (
+                    b"200 OK",
+                    CONTENT_TYPE_LATEST.encode(),
+                    generate_latest(self._metrics.registry),
+                )
             case _:
                 return b"404 Not Found", text, b"/live, /ready or /metrics\n"

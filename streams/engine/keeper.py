@@ -21,9 +21,9 @@ from faust.types import TP
 
 from agents.frames import POSITION_BYTES, FrameDecider, Inbox, Slice
 from agents.letters import Addressed, Post, Route, seal
-from schemas.errors import PartitionHalted
+from schemas.errors import Misconfigured, PartitionHalted
 from streams.engine.failpoints import Failpoint, failpoint
-from streams.engine.producer import Lane, all_of, new_batch
+from streams.engine.producer import Lane, Producer, all_of, new_batch
 from streams.engine.rounds import Role, Work
 from streams.engine.store import AT, STATE_KEY, Part, Store, position_bytes, write_state
 from streams.engine.sweeper import Sweeper
@@ -60,9 +60,11 @@ class Keeper(Role):
 
     @property
     def writes_to(self) -> Sequence[str]:
+        """Its changelog, and wherever its routes lead."""
         return [self.changelog, *sorted({route.topic for route in self._routes.values()})]
 
     def bind(self, app: "App", settings: Settings) -> None:
+        """Belong to *app*, and learn the names on this installation's broker."""
         super().bind(app, settings)
         self.store: Store
         self._inbox_topic = settings.topic(self.inbox)
@@ -74,6 +76,14 @@ class Keeper(Role):
         self._after_changelog: Failpoint = failpoint(point, "keeper-after-changelog")
         if self.sweeper:
             self.sweeper.bind(self)
+
+    def check(self, counts: Mapping[str, int]) -> None:
+        """Inbox, changelog, and topics that share the inbox's key have one partition count."""
+        alike = {self.inbox, self.changelog}
+        alike |= {route.topic for route in self._routes.values() if route.home}
+        if len({counts[name] for name in alike}) > 1:
+            said = ", ".join(f"{name} {counts[name]}" for name in sorted(alike))
+            raise Misconfigured(f"Declare one partition count in streams/topics.py for: {said}.")
 
     # Where it goes on.
 
@@ -97,6 +107,7 @@ class Keeper(Role):
         logger.info("%s: %d rows of %d partitions in %.2f s", self.name, rows, len(parts), seconds)
 
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        """At the table's own position."""
         store, known = self.store, {}
         for tp in tps:
             if tp.partition not in store.known:
@@ -108,6 +119,7 @@ class Keeper(Role):
         return known
 
     def position(self, tp: TP) -> int:
+        """The position in the partition's state."""
         return self.store.parts[tp.partition].state.position
 
     def _changelog_tp(self, p: int) -> TP:
@@ -116,6 +128,8 @@ class Keeper(Role):
     # A round.
 
     async def work(self, work: Work) -> None:
+        """Decide all frames, slice after slice, each slice after its own letters."""
+        generation = self.app.consumer_generation_id
         deciding: dict[int, Iterator[Slice]] = {
             tp.partition: self._decide(tp.partition, records) for tp, records in work.items()
         }
@@ -128,8 +142,12 @@ class Keeper(Role):
                 else:
                     decided[p] = slice_
             if decided:
-                await self._send_letters(decided.values())
-                await self._commit(decided)
+                await self._send_letters(list(decided.values()))
+                await self._commit(decided, generation)
+            if not self._still(generation):
+                # A round that outlived its assignment: what it wrote is identical to what the new
+                # owner writes, or older, and what it did not write is decided again.
+                return
 
     def _decide(self, p: int, records: Sequence[Any]) -> Iterator[Slice]:
         part = self.store.parts[p]
@@ -184,9 +202,20 @@ class Keeper(Role):
         self.store.parts[p].halted = why
         self.halt(TP(self._inbox_topic, p), why)
 
-    async def _send_letters(self, slices: "Sequence[Slice] | Any") -> None:
+    async def _send_letters(self, slices: Sequence[Slice]) -> None:
         if visit := self._before_letters:
             visit()
+        lanes = self._lanes_of(slices)
+        if lanes and (visit := self._mid_batch):
+            await self.app.producer.send_batches(dict([lanes.popitem()]))
+            visit()
+        if lanes:
+            await self.app.producer.send_batches(lanes)
+        if visit := self._after_letters:
+            visit()
+
+    def _lanes_of(self, slices: Sequence[Slice]) -> dict[Lane, list[Addressed]]:
+        """Return the letters of all *slices*, by the broker's names."""
         lanes: dict[Lane, list[Addressed]] = {}
         known = self._lanes
         for slice_ in slices:
@@ -195,20 +224,10 @@ class Keeper(Role):
                 if lane is None:
                     topic, _, partition = name.rpartition("/")
                     lane = known[name] = (self.settings.topic(topic), int(partition))
-                if lane in lanes:
-                    lanes[lane] = lanes[lane] + letters
-                else:
-                    lanes[lane] = letters
-        if lanes:
-            if visit := self._mid_batch:
-                first = dict([lanes.popitem()])
-                await self.app.producer.send_batches(first)
-                visit()
-            await self.app.producer.send_batches(lanes)
-        if visit := self._after_letters:
-            visit()
+                lanes[lane] = lanes[lane] + letters if lane in lanes else letters
+        return lanes
 
-    async def _commit(self, decided: Mapping[int, Slice]) -> None:
+    async def _commit(self, decided: Mapping[int, Slice], generation: int) -> None:
         parts = self.store.parts
         written: list[tuple[int, Part, Slice, bytes, int]] = []
         acks = []
@@ -221,7 +240,10 @@ class Keeper(Role):
                 continue
             acks.append(await self._send_commit(p, batch))
             written.append((p, part, slice_, record, batch.record_count()))
-        for (p, part, slice_, record, count), ack in zip(written, await all_of(acks), strict=True):
+        acknowledged = await all_of(acks)
+        if not self._still(generation):
+            return
+        for (p, part, slice_, record, count), ack in zip(written, acknowledged, strict=True):
             self._acknowledged(p, part, ack.offset, count)
             part.commit(slice_.changes, slice_.state, record)
             if self.sweeper:
@@ -230,7 +252,8 @@ class Keeper(Role):
             visit()
 
     async def _send_commit(self, p: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
-        return await self.app.producer.send_batch((self._changelog_topic, p), batch)
+        producer: Producer = self.app.producer
+        return await producer.send_batch((self._changelog_topic, p), batch)
 
     def _acknowledged(self, p: int, part: Part, base: int, count: int) -> None:
         """Compare where a commit landed with where it should have."""
@@ -258,16 +281,11 @@ class Keeper(Role):
             )  # fmt: skip
 
     async def tend(self) -> None:
+        """Look for other writers, write over what they wrote, wake what is due, report."""
         if not self.open:
             return
-        now = time.monotonic()
-        if now >= self._check_at:
-            self._check_at = now + self.settings.foreign_check_every.total_seconds()
-            ours = {tp.partition for tp in self.open}
-            ends = await self.consumer.highwaters(*(self._changelog_tp(p) for p in ours))
-            for tp, end in ends.items():
-                if (part := self.store.parts.get(tp.partition)) is not None:
-                    self._look_at_end(tp.partition, part, end)
+        if time.monotonic() >= self._check_at:
+            await self._check_ends()
         for tp in list(self.open):
             part = self.store.parts[tp.partition]
             if part.unread or part.foreign:
@@ -275,6 +293,15 @@ class Keeper(Role):
         if self.sweeper:
             await self.sweeper.sweep({tp.partition for tp in self.open})
         await self.report()
+
+    async def _check_ends(self) -> None:
+        self._check_at = time.monotonic() + self.settings.foreign_check_every.total_seconds()
+        generation = self.app.consumer_generation_id
+        parts = {self._changelog_tp(tp.partition): tp.partition for tp in self.open}
+        ends = await self.consumer.highwaters(*parts)
+        if self._still(generation):
+            for tp, p in parts.items():
+                self._look_at_end(p, self.store.parts[p], ends[tp])
 
     async def _write_over(self, p: int, part: Part) -> None:
         """
@@ -303,13 +330,17 @@ class Keeper(Role):
         part.commit(changes, part.state, record)
         for key in keys:
             part.foreign.pop(key, None)
-        logger.warning("%s: %d rows of %s/%s written over", self.name, len(keys), self._changelog_topic, p)
+        logger.warning(
+            "%s: %d rows of %s/%s written over", self.name, len(keys), self._changelog_topic, p
+        )
 
     async def _learn_foreign(self, p: int, part: Part, first: int, end: int) -> None:
         """Read the stretch *first*..*end* beside the group, for its keys and positions."""
         tp = aiokafka.TopicPartition(self._changelog_topic, p)
         reader = aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+            bootstrap_servers=self.settings.kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
         )
         await reader.start()
         try:
@@ -358,9 +389,7 @@ def _batches(
     yield _commit_of(some, position, record)
 
 
-def _commit_of(
-    changes: Mapping[bytes, bytes | None], position: int, record: bytes
-) -> BatchBuilder:
+def _commit_of(changes: Mapping[bytes, bytes | None], position: int, record: bytes) -> BatchBuilder:
     batch = new_batch(COMMIT_BYTES_MAX)
     if not _fill(batch, changes, position, record):
         raise PartitionHalted("a row and the state do not fit one batch")

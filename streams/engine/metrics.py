@@ -13,10 +13,16 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self.processed = Counter(
-            "orderflow_events_processed", "Records worked on.", ["stage", "outcome"], registry=registry
+            "orderflow_events_processed",
+            "Records worked on.",
+            ["stage", "outcome"],
+            registry=registry,
         )
         self.replays_skipped = Counter(
-            "orderflow_replays_skipped", "Records below the position.", ["keeper"], registry=registry
+            "orderflow_replays_skipped",
+            "Records below the position.",
+            ["keeper"],
+            registry=registry,
         )
         self.letter_repeats = Counter(
             "orderflow_letter_repeats", "Letters received before.", ["keeper"], registry=registry
@@ -25,28 +31,52 @@ class Metrics:
             "orderflow_letter_gaps", "Partitions halted. Must be 0.", ["keeper"], registry=registry
         )
         self.stale_commits = Counter(
-            "orderflow_stale_commits", "Changelog records that lost by their position.", ["keeper"], registry=registry
+            "orderflow_stale_commits",
+            "Changelog records that lost by their position.",
+            ["keeper"],
+            registry=registry,
         )
         self.foreign_writes = Counter(
-            "orderflow_foreign_writes", "Times another writer was met in an own changelog.", ["keeper"], registry=registry
+            "orderflow_foreign_writes",
+            "Times another writer was met in an own changelog.",
+            ["keeper"],
+            registry=registry,
         )
         self.recovery = Gauge(
-            "orderflow_recovery_seconds", "How long the last recovery took.", ["keeper"], registry=registry
+            "orderflow_recovery_seconds",
+            "How long the last recovery took.",
+            ["keeper"],
+            registry=registry,
         )
         self.lag = Gauge(
-            "orderflow_consumer_lag_messages", "Records that wait.", ["topic", "partition"], registry=registry
+            "orderflow_consumer_lag_messages",
+            "Records that wait.",
+            ["topic", "partition"],
+            registry=registry,
         )
         self.rebalances = Counter(
-            "orderflow_rebalances", "Rebalances this worker took part in.", ["stage"], registry=registry
+            "orderflow_rebalances",
+            "Rebalances this worker took part in.",
+            ["stage"],
+            registry=registry,
         )
         self.halted = Gauge(
-            "orderflow_partitions_halted", "Partitions that wait for a person. Must be 0.", ["stage"], registry=registry
+            "orderflow_partitions_halted",
+            "Partitions that wait for a person. Must be 0.",
+            ["stage"],
+            registry=registry,
         )
         self.waiting = Gauge(
-            "orderflow_stage_waiting", "1 while a round waits for a part that is away.", ["stage"], registry=registry
+            "orderflow_stage_waiting",
+            "1 while a round waits for a part that is away.",
+            ["stage"],
+            registry=registry,
         )
         self.last_processed = Gauge(
-            "orderflow_last_processed_timestamp_seconds", "When the last round ended.", ["stage"], registry=registry
+            "orderflow_last_processed_timestamp_seconds",
+            "When the last round ended.",
+            ["stage"],
+            registry=registry,
         )
         self.round_seconds = Histogram(
             "orderflow_stage_seconds",
@@ -56,5 +86,8 @@ class Metrics:
             registry=registry,
         )
         self.wakes = Counter(
-            "orderflow_deadlines_woken", "Commands sent because a deadline passed.", ["keeper"], registry=registry
+            "orderflow_deadlines_woken",
+            "Commands sent because a deadline passed.",
+            ["keeper"],
+            registry=registry,
         )

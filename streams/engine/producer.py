@@ -27,7 +27,7 @@ class Producer(driver.Producer):
         return {"acks": "all", "enable_idempotence": True}
 
     async def send_batches(self, lanes: Mapping[Lane, Sequence[Addressed]]) -> None:
-        """Send what waits for every lane, in each lane's order, and wait for all acknowledgements."""
+        """Send what waits for every lane, in each lane's order, and wait until all is there."""
         waves: list[list[tuple[Lane, BatchBuilder]]] = []
         for lane, letters in lanes.items():
             for nth, batch in enumerate(fill(letters)):

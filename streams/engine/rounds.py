@@ -31,12 +31,14 @@ logger = logging.getLogger(__name__)
 TEND_EVERY_S = 0.25
 #: Retries of a part that is away: first wait, longest wait.
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+#: A log that ends before the position is looked at again for so long before it is a fault.
+END_WITHIN_S = 5.0
 
 Work = dict[TP, list[Record]]
 
 
 class Batch(NamedTuple):
-    """What a round has for one partition of one topic, in order and without what was seen before."""
+    """What a round has for one partition of one topic, in order, without what was seen before."""
 
     topic: str
     partition: int
@@ -56,10 +58,12 @@ class Rounds:
         self._records = 0
         self._frames_max = settings.frames_waiting_max
         self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._between = asyncio.Event()
         self._between.set()
         self._began = 0.0
-        self._stopping = False
+        self.stopping = False
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -77,11 +81,21 @@ class Rounds:
         self._waiting.append((generation, tp, records))
         self._records += len(records)
         self._something.set()
+        if self.full:
+            self._room.clear()
+
+    async def room(self, within: float) -> None:
+        """Wait until there is room for more, at most *within* seconds."""
+        try:
+            await asyncio.wait_for(self._room.wait(), within)
+        except TimeoutError:
+            return
 
     def forget(self) -> None:
         """Drop what waits; the next seek brings it again."""
         self._waiting.clear()
         self._records = 0
+        self._room.set()
 
     def running_for(self) -> float:
         """Return for how many seconds the current round has been running."""
@@ -97,7 +111,7 @@ class Rounds:
 
     async def stop(self, within: float) -> bool:
         """Begin no further round and wait for the running one."""
-        self._stopping = True
+        self.stopping = True
         self._something.set()
         return await self.ended(within)
 
@@ -105,10 +119,7 @@ class Rounds:
         """Work round after round. What is raised in one leaves; it is the process's end."""
         role = self._role
         tended = time.monotonic()
-        while not self._stopping:
-            await self._wait(tended + TEND_EVERY_S - time.monotonic())
-            if self._stopping:
-                return
+        while await self._next(tended + TEND_EVERY_S - time.monotonic()):
             self._between.clear()
             self._began = time.monotonic()
             work = self._gather()
@@ -118,21 +129,19 @@ class Rounds:
                 await role.tend()
                 tended = now
             self._between.set()
-            if not self._waiting:
-                self._something.clear()
             # A round that never had to wait would keep the consumer from its turn.
             await asyncio.sleep(0)
 
-    async def _wait(self, within: float) -> None:
-        if self._waiting or within <= 0:
-            return
-        self._something.clear()
-        loop = asyncio.get_running_loop()
-        alarm = loop.call_later(within, self._something.set)
-        try:
-            await self._something.wait()
-        finally:
-            alarm.cancel()
+    async def _next(self, within: float) -> bool:
+        """Wait for something to do, at most *within*; False when no further round may begin."""
+        if not self.stopping and not self._waiting and within > 0:
+            self._something.clear()
+            alarm = asyncio.get_running_loop().call_later(within, self._something.set)
+            try:
+                await self._something.wait()
+            finally:
+                alarm.cancel()
+        return not self.stopping
 
     def _gather(self) -> Work:
         waiting, size, taken = self._waiting, 0, 0
@@ -151,6 +160,8 @@ class Rounds:
                 work[tp] = records
         del waiting[:taken]
         self._records -= size
+        if not self.full:
+            self._room.set()
         return work
 
 
@@ -207,7 +218,7 @@ class Role(ABC):
 
     @abstractmethod
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
-        """Return where each of *tps* goes on; None: at its earliest record. Left out: not yet known."""
+        """Return where each of *tps* goes on; None: at its earliest record."""
 
     @abstractmethod
     def position(self, tp: TP) -> int:
@@ -217,11 +228,14 @@ class Role(ABC):
     async def work(self, work: Work) -> None:
         """Do one round."""
 
-    async def tend(self) -> None:
+    async def tend(self) -> None:  # noqa: B027  not every role has something to do
         """Do what is due between rounds."""
 
-    async def recovered(self, seconds: float) -> None:
-        """The changelogs are read; only keepers have any."""
+    async def recovered(self, seconds: float) -> None:  # noqa: B027  only keepers have changelogs
+        """Take note that the changelogs are read."""
+
+    def check(self, counts: Mapping[str, int]) -> None:  # noqa: B027  most may have any counts
+        """Raise Misconfigured where the partition *counts* of this role's topics disagree."""
 
     def positions(self) -> dict[TP, int]:
         """Return where every open partition goes on."""
@@ -260,7 +274,7 @@ class Role(ABC):
 
     async def _open(self, starts: Mapping[TP, int | None]) -> None:
         earliest = await self.consumer.earliest_offsets(*starts)
-        ends = await self.consumer.highwaters(*starts)
+        ends = await self._ends(starts)
         seeks: dict[TP, int] = {}
         for tp, start in starts.items():
             first, end = earliest[tp], ends[tp]
@@ -286,7 +300,18 @@ class Role(ABC):
         self.consumer.resume_partitions(seeks)
         self.moved_at = time.monotonic()
 
-    def opened(self, starts: Mapping[TP, int]) -> None:
+    async def _ends(self, starts: Mapping[TP, int | None]) -> Mapping[TP, int]:
+        """Return where the logs end; a new leader may learn of its last records a little later."""
+        deadline = time.monotonic() + END_WITHIN_S
+        while True:
+            ends: Mapping[TP, int] = await self.consumer.highwaters(*starts)
+            if all((start or 0) <= ends[tp] for tp, start in starts.items()):
+                return ends
+            if time.monotonic() > deadline:
+                return ends
+            await asyncio.sleep(0.5)
+
+    def opened(self, starts: Mapping[TP, int]) -> None:  # noqa: B027  keepers know by themselves
         """Take note of where open partitions begin."""
 
     def _still(self, generation: int) -> bool:

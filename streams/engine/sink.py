@@ -41,11 +41,13 @@ class Sink(Positions):
         self._sink = sink
 
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
+        """Where the sink says."""
         places = {tp: (self._declared[tp.topic], tp.partition) for tp in tps}
         known = await self._sink.starts(list(places.values()))
         return {tp: known.get(place) for tp, place in places.items()}
 
     async def work(self, work: Work) -> None:
+        """Have the batches written, however long the place is away."""
         batches = self.batches(work)
         if not batches:
             return
@@ -59,4 +61,5 @@ class Sink(Positions):
             self.moved(batches)
 
     async def tend(self) -> None:
+        """Report, for lag dashboards."""
         await self.report()

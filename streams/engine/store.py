@@ -46,7 +46,9 @@ def position_bytes(position: int) -> bytes:
 
 def write_state(state: State, rows: int) -> bytes:
     """Return the state record: position, number of rows, state."""
-    return position_bytes(state.position) + rows.to_bytes(_COUNT_BYTES, "big") + _encode_state(state)
+    return (
+        position_bytes(state.position) + rows.to_bytes(_COUNT_BYTES, "big") + _encode_state(state)
+    )
 
 
 class Part:
@@ -92,7 +94,7 @@ class Part:
         #: Why this partition waits for a person.
         self.halted = ""
 
-    def take(self, records: Iterable[Any]) -> None:
+    def take(self, records: Iterable[Any]) -> None:  # noqa: C901  one flat loop; recovery is spent here
         """Apply *records* of the changelog: of each key the greatest position wins."""
         rows, gone, foreign = self.rows, self.gone, self.foreign
         # A kept partition knows every tombstone up to here without having its position.
@@ -108,10 +110,7 @@ class Part:
             if len(value) < POSITION_BYTES or key is None:
                 self._blame(record)
                 continue
-            if key == STATE_KEY:
-                known = self.state_record
-            else:
-                known = rows.get(key)
+            known = self.state_record if key == STATE_KEY else rows.get(key)
             if known is None:
                 known = gone.get(key, floor)
                 if value[:POSITION_BYTES] <= known and known != _ZERO:
@@ -202,7 +201,7 @@ class Part:
         return count
 
 
-class Store(base.Store):  # type: ignore[type-arg]
+class Store(base.Store):
     """The partitions this worker has, as Faust's recovery fills them."""
 
     app: "App"
@@ -215,7 +214,7 @@ class Store(base.Store):  # type: ignore[type-arg]
 
     def persisted_offset(self, tp: TP) -> int | None:
         """
-        Return the last changelog offset that is in memory, so that a kept partition is not read again.
+        Return the last changelog offset in memory, so that a kept partition is not read again.
 
         Where another writer was met, what it wrote is not in memory: then Faust goes back to
         where its own last recovery ended.
@@ -281,7 +280,7 @@ class Store(base.Store):  # type: ignore[type-arg]
         self.parts.clear()
 
 
-class KeeperTable(Table):  # type: ignore[type-arg]
+class KeeperTable(Table):
     """Faust's table with our store under it; rows are changed by the keeper's commits alone."""
 
     def _new_store(self) -> Store:

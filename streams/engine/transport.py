@@ -33,8 +33,8 @@ PREFETCH_BACKOFF_S = 0.005
 MUCH = 200
 #: Records a poll of a changelog brings at most: recovery has no latency to keep.
 RECOVERY_RECORDS_MAX = 10_000
-#: While the rounds have enough to do, look again after this long.
-FULL_PAUSE_S = 0.002
+#: While the rounds have enough to do, a rebalance is looked for this often.
+FULL_WAIT_S = 0.1
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -155,7 +155,7 @@ class Consumer(driver.Consumer):
         if self._brought_little and app.poll_pause and not app.in_recovery:
             await asyncio.sleep(app.poll_pause)
         while rounds.full and self.flow_active and not app.in_recovery:
-            await asyncio.sleep(FULL_PAUSE_S)
+            await rounds.room(FULL_WAIT_S)
         records = await self._thread.getmany(active_partitions, timeout)
         # An empty poll has waited for the broker already.
         self._brought_little = 0 < sum(map(len, records.values())) < MUCH

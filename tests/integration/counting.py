@@ -5,7 +5,6 @@ A command adds to its key's counter and says the new total to `totals`. Whatever
 twice or overtaken shows in the totals.
 """
 
-import msgspec
 from msgspec import Struct, msgpack
 
 from agents.letters import Form, Route

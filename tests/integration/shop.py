@@ -3,7 +3,6 @@ What the engine's tests do to a broker: send commands, run workers, read what ca
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -14,14 +13,14 @@ from msgspec import msgpack
 
 from agents.frames import POSITION_BYTES
 from agents.letters import PREFIX_BYTES, seal
-from streams.engine.app import App, run
+from streams.engine.app import run
 from streams.engine.keeper import Keeper
 from streams.engine.partitions import murmur2
 from streams.engine.rounds import Role
 from streams.engine.store import STATE_KEY
 from streams.settings import Settings
 from streams.topics import Topic
-from tests.integration.counting import COUNTS, ROUTES, TABLE, TOPICS, TOTALS, Add, Counter, Total
+from tests.integration.counting import COUNTS, ROUTES, TABLE, TOPICS, TOTALS, Counter, Total
 
 
 def a_keeper() -> Keeper:
@@ -30,7 +29,9 @@ def a_keeper() -> Keeper:
 
 @asynccontextmanager
 async def a_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, linger_ms=5, acks="all", max_batch_size=500_000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka, linger_ms=5, acks="all", max_batch_size=500_000
+    )
     await producer.start()
     try:
         yield producer
@@ -58,7 +59,13 @@ async def send(settings: Settings, commands: Iterable[Any], topic: Topic = COUNT
 
 
 @asynccontextmanager
-async def working(settings: Settings, roles: Sequence[Role], within: float = 20.0, *, topics: Sequence[Topic] = TOPICS) -> AsyncIterator[None]:
+async def working(
+    settings: Settings,
+    roles: Sequence[Role],
+    within: float = 20.0,
+    *,
+    topics: Sequence[Topic] = TOPICS,
+) -> AsyncIterator[None]:
     """Run *roles* in this process until the block ends; the exit code must be 0."""
     stop = asyncio.Event()
     running = asyncio.ensure_future(run(settings, roles, topics=topics, stop=stop))
@@ -72,7 +79,9 @@ async def working(settings: Settings, roles: Sequence[Role], within: float = 20.
         stop.set()
         code = await asyncio.wait_for(running, 20)
         if code:
-            await asyncio.wait([asyncio.ensure_future(role.app.stop()) for role in roles], timeout=10)
+            await asyncio.wait(
+                [asyncio.ensure_future(role.app.stop()) for role in roles], timeout=10
+            )
     assert code == 0
 
 

@@ -32,7 +32,12 @@ async def work_off(settings: Settings, total: int) -> Keeper:
 
 
 async def write_changelog(
-    settings: Settings, partition: int, rows: dict[str, Counter | None], position: int, *, state: bool = True
+    settings: Settings,
+    partition: int,
+    rows: dict[str, Counter | None],
+    position: int,
+    *,
+    state: bool = True,
 ) -> None:
     """Write what a stopped worker that wakes up might still write: a commit at *position*."""
     async with shop.a_producer(settings) as producer:
@@ -43,7 +48,9 @@ async def write_changelog(
             headers = [(AT, at)] if row is None else []
             batch.append(key=key.encode(), value=value, timestamp=None, headers=headers)
         if state:
-            batch.append(key=STATE_KEY, value=write_state(State(position), len(rows)), timestamp=None)
+            batch.append(
+                key=STATE_KEY, value=write_state(State(position), len(rows)), timestamp=None
+            )
         await (
             await producer.send_batch(batch, settings.topic("stock-changelog"), partition=partition)
         )
@@ -183,7 +190,9 @@ async def test_a_late_write_of_a_stopped_worker_loses_and_is_written_over(topics
     await write_changelog(topics, away, {"gone": Counter(1)}, 1, state=False)
 
     async with shop.working(topics, [keeper := shop.a_keeper()]):
-        await shop.until(lambda: not any(p.foreign or p.unread for p in keeper.store.parts.values()))
+        await shop.until(
+            lambda: not any(p.foreign or p.unread for p in keeper.store.parts.values())
+        )
 
     assert not keeper.halted
     assert (await last_in_changelog(topics, b"a", home) or b"")[:8] == position_bytes(position)

@@ -29,7 +29,9 @@ async def double(batches: Sequence[Batch]) -> list[Output]:
         for record in batch.records:
             add = decode(record.value[PREFIX_BYTES:])
             said.append(
-                Output(TOTALS.name, add.key.encode(), seal(Total(add.key, add.n * 2)), (("x", b"y"),))
+                Output(
+                    TOTALS.name, add.key.encode(), seal(Total(add.key, add.n * 2)), (("x", b"y"),)
+                )
             )
     return said
 
@@ -54,9 +56,7 @@ async def test_an_agent_reads_everything_and_goes_on_where_its_group_was(topics:
 
     said = await heard(topics)
     assert len(said) == 1000
-    assert {t.key: t.total for t in said} == {
-        f"{c}{n}": 2 * n for c in "km" for n in range(500)
-    }
+    assert {t.key: t.total for t in said} == {f"{c}{n}": 2 * n for c in "km" for n in range(500)}
 
 
 async def _many(settings: Settings, n: int) -> bool:
@@ -72,9 +72,9 @@ async def test_an_agent_that_fails_ends_the_process_and_repeats_what_was_not_com
         raise ValueError("no")
 
     agent = an_agent(fail)
-    assert await asyncio.wait_for(run(topics, [agent], topics=TOPICS, stop=asyncio.Event()), 20) == (
-        EXIT_CRASHED
-    )
+    assert await asyncio.wait_for(
+        run(topics, [agent], topics=TOPICS, stop=asyncio.Event()), 20
+    ) == (EXIT_CRASHED)
     await agent.app.stop()
 
     async with shop.working(topics, [an_agent()]):
