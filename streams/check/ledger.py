@@ -299,14 +299,14 @@ def _columns(key: str, story: Story, row: Row) -> dict[str, tuple[Any, Any]]:
         "status_said": (said[1], row["status_said"]),
         "adapter": (said[-2], row["adapter"]),
         "digest": (said[-1], row["digest"]),
-        "unmapped": (story.unmapped, row["unmapped"] and list(row["unmapped"])),
+        "unmapped": (story.unmapped, _listed(row["unmapped"])),
         "status": (story.announced, row["status"]),
         "refund": (story.refund, row["refund"]),
         "refunded_minor": (story.refunded, row["refunded_minor"]),
         "reservation": (story.reservation, row["reservation"]),
         "attempt": (story.told_attempt, row["attempt"]),
         "deadline_at": (story.deadline_ms, ms(row["deadline_at"])),
-        "short": (story.short, row["short"] and json.decode(row["short"])),
+        "short": (story.short, _listed(row["short"])),
         "open_case": (story.case, row["open_case"]),
         "ignored": (story.ignored, row["ignored"]),
         "ignored_why": (story.ignored_why, row["ignored_why"]),
@@ -319,8 +319,15 @@ def _columns(key: str, story: Story, row: Row) -> dict[str, tuple[Any, Any]]:
     if story.received_ms is not None:
         pairs["received_at"] = (story.received_ms, ms(row["received_at"]))
     if story.unmapped is not None:
-        pairs["unmapped"] = (story.unmapped, list(row["unmapped"] or ()))
+        pairs["unmapped"] = (story.unmapped, _listed(row["unmapped"]) or [])
     return pairs
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return a list, whether PostgreSQL has it as an array or as JSON."""
+    if isinstance(value, str):
+        value = json.decode(value)
+    return None if value is None else list(value)
 
 
 def _hash(value: Any) -> int:

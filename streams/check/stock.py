@@ -73,9 +73,8 @@ class StockFold:
         self.skus: dict[str, Sku] = {}
         #: (sku, order, verb, refusal, at_ms, cause) -> how often a letter met no hold.
         self.ignored: Counter[tuple[Any, ...]] = Counter()
-        #: Command id -> (sku, refusal, available, at_ms) of its first answer, and how often.
+        #: Command id -> (sku, refusal, available, at_ms) of its first answer.
         self.answers: dict[str, tuple[Any, ...]] = {}
-        self.answered: Counter[str] = Counter()
 
     def moved(self, event: dict[str, Any]) -> None:
         """Take one `stock.moved`."""
@@ -127,6 +126,7 @@ class StockFold:
         for word in ("command", "operator", "reason"):
             if not event[word]:
                 claim.wrong(where, f"its {word}", f"{word} is empty")
+        claim.same(f"{where}: its cause", event["command"], event["cause"])
 
     def _hold(self, sku: Sku, event: dict[str, Any], where: str) -> None:
         claim, order = self._claims["T21"], event["order"]
@@ -176,7 +176,7 @@ class StockFold:
     def answered_command(self, event: dict[str, Any]) -> None:
         """Take one `stock.answered`."""
         command = event["command"]
-        self.answered[command] += 1
+        self._claims["I13"].same(f"the answer to {command}: its cause", command, event["cause"])
         said = (event["sku"], event["refusal"], event["available"], event["at_ms"])
         self.answers.setdefault(command, said)
 
