@@ -338,7 +338,8 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
         telling.details()
     if row is None and _is_adopted(said, command.policy):
         order.demands = tuple(_adopted(demand) for demand in _wanted(order))
-    if order.goal in PAID_GOALS and before_goal not in PAID_GOALS:
+    paid_now = order.goal in PAID_GOALS and before_goal not in PAID_GOALS
+    if paid_now and not order.undecided:
         _ask_again(order)
     advance(order, at_ms, telling)
     return {key: order}, telling.said

@@ -219,6 +219,27 @@ def test_t06_no_status_is_told_before_the_verdict():
     assert buckets(house, LAMP) == (3, 0, 2)
 
 
+def test_paying_while_a_line_is_refused_and_another_is_out_gives_one_verdict():
+    """Found by the check on 20,667 orders: it said reserved, and short a moment later."""
+    house = House(partitions=1)
+    house.tell(receive(LAMP, 5))
+    house.settle()
+    unpaid = a_statement(Status.PENDING_PAYMENT, a_line(CHAIR, 1), a_line(LAMP, 2), at=0)
+    house.tell(observe(unpaid, 0))
+    house.work("orders", 0)
+    house.work("stock", 0, records=1)
+    house.work("orders", 0)
+
+    house.tell(observe(a_statement(Status.PAID, a_line(CHAIR, 1), a_line(LAMP, 2), at=5), 1))
+    house.work("orders", 0)
+    house.settle()
+
+    assert words(house.order_events()) == [
+        "observed", "observed", "short", "case:paid_but_short",
+    ]  # fmt: skip
+    assert buckets(house, LAMP) == (5, 0, 0)
+
+
 def test_t39_an_update_of_an_unknown_order_creates_it():
     house = a_house(GARISH_LAMP=5)
 
