@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from streams.bench import app as bench
 from streams.cli.answers import (
     BAD_INPUT,
     NO,
@@ -46,6 +47,9 @@ def add_to(app: typer.Typer) -> None:
         (demo, "demo", ("make demo", "orderflow demo --orders 2000 --json | tail -1")),
     ):
         app.command(name, epilog=examples(*lines), rich_help_panel="Run")(command)
+    app.add_typer(
+        bench, name="bench", epilog=examples("orderflow bench reserve"), rich_help_panel="Run"
+    )
 
 
 def worker(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from schemas.errors import OrderflowError
+from schemas.errors import OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
 from streams import check, logs
 from streams.cli import commanding
@@ -67,7 +67,9 @@ async def _show(around: Settings, trade: Trade, console: Console, *, keep: bool)
     set_ = await stage.build(around, samples.reference(round(HOLD_FOR_S * 1000)))
     folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
     logs.set_up("info", folder / "demo.log")
-    console.print(f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.")
+    console.print(
+        f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.", soft_wrap=True
+    )
     troupe = Troupe(set_, folder)
     troupe.start()
     try:
@@ -96,6 +98,8 @@ async def _play(
     set_: stage.Stage, troupe: Troupe, trade: Trade, folder: Path, console: Console
 ) -> dict[str, Any]:
     """Feed, break and wait; return what came of it."""
+    if not await troupe.ready(READY_S):
+        raise Unavailable(f"The workers were not ready within {READY_S:.0f} s; see {folder}.")
     received = await _receive(set_.settings, trade, console)
     expected = trade.orders + len(samples.orders())
     reader = set_.env["ORDERFLOW_POSTGRES_READER"]
@@ -131,7 +135,7 @@ async def _play(
 
 
 async def _receive(settings: Settings, trade: Trade, console: Console) -> int:
-    """Receive the goods; that the answers come says that the workers are ready."""
+    """Receive the goods of the samples and of the generated orders."""
     wanted = {**samples.stock(), **trade.stock()}
     commands = [
         commanding.command(
@@ -146,7 +150,7 @@ async def _receive(settings: Settings, trade: Trade, console: Console) -> int:
         raise OrderflowError(f"{refused[0].sku} was not received: {refused[0].refusal}")
     scarce = sum(trade.is_scarce(number) for number in range(trade.skus))
     console.print(
-        f"Workers are ready and {len(answers)} SKUs received ({scarce} of them scarce) after "
+        f"The workers are ready; {len(answers)} SKUs received ({scarce} of them scarce) in "
         f"{time.monotonic() - began:.1f} s."
     )
     return len(answers)

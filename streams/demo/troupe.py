@@ -7,7 +7,8 @@ Promise: only a process that was started here is killed, by the id it wrote down
 import asyncio
 import os
 import signal
-from contextlib import suppress
+import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from streams.cli.supervised import commands
@@ -18,6 +19,8 @@ from streams.roles import ROLES
 #: As many as there are cores to speak of; each has every role, and half of the partitions.
 WORKERS = 2
 _LOOK_EVERY_S = 0.1
+_READY_EVERY_S = 0.5
+_HERE = "127.0.0.1"
 
 
 class Troupe:
@@ -29,6 +32,7 @@ class Troupe:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[int] | None = None
         self._names = [f"{stage.prefix}{number}" for number in range(WORKERS)]
+        self._ports = _free_ports(WORKERS)
 
     def log(self, number: int) -> Path:
         """Return where a worker logs."""
@@ -43,7 +47,23 @@ class Troupe:
     def _command(self, number: int) -> Command:
         options = ("--pid-file", str(self._pid_file(number)), "--log", str(self.log(number)))
         (command,) = commands(self._stage.settings, list(ROLES), [self._names[number]], *options)
-        return command._replace(env={**self._stage.env, **command.env})
+        health = {
+            "ORDERFLOW_HEALTH_HOST": _HERE,
+            "ORDERFLOW_HEALTH_PORT": str(self._ports[number]),
+        }
+        return command._replace(env={**self._stage.env, **command.env, **health})
+
+    async def ready(self, within_s: float) -> bool:
+        """Wait until every worker says that it has its partitions, all at once and twice."""
+        loop = asyncio.get_running_loop()
+        deadline, said = loop.time() + within_s, 0
+        while loop.time() < deadline and not self.ended:
+            all_ready = all(await asyncio.gather(*(_is_ready(port) for port in self._ports)))
+            said = said + 1 if all_ready else 0
+            if said > 1:
+                return True
+            await asyncio.sleep(_READY_EVERY_S)
+        return False
 
     def _pid_file(self, number: int) -> Path:
         return self._folder / f"worker-{number}.pid"
@@ -83,6 +103,27 @@ class Troupe:
         self._stopping.set()
         if self._task is not None:
             await self._task
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        return [
+            held.enter_context(socket.create_server((_HERE, 0))).getsockname()[1]
+            for _ in range(count)
+        ]
+
+
+async def _is_ready(port: int) -> bool:
+    """Ask a worker's /ready."""
+    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(_READY_EVERY_S):
+            reader, writer = await asyncio.open_connection(_HERE, port)
+            try:
+                writer.write(b"GET /ready HTTP/1.1\r\nHost: demo\r\n\r\n")
+                return b" 200 " in await reader.readuntil(b"\r\n")
+            finally:
+                writer.close()
+    return False
 
 
 def _is_child(pid: int) -> bool:

@@ -162,7 +162,8 @@ class View:
 
     def say(self, sentence: str) -> None:
         """Print a line above the figures."""
-        self._console.print(f"{self.last.seconds:5.1f} s  {sentence}", markup=False)
+        line = f"{self.last.seconds:5.1f} s  {sentence}"
+        self._console.print(line, markup=False, soft_wrap=True)
 
     async def _watch(self) -> None:
         while True:

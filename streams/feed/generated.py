@@ -17,8 +17,8 @@ from streams.feed.sending import Raw, Sender
 from streams.feed.trade import LATE_BY_S, Statement, Trade, statements
 from streams.settings import Settings
 
-#: Due times are looked at this often.
-_TICK_S = 0.01
+#: Due times are looked at this often; what is due by then shares its batches.
+_TICK_S = 0.04
 #: So many messages, and the loop has a turn.
 _RUN_MAX = 200
 
