@@ -1,5 +1,5 @@
 """
-The outside: Kafka, PostgreSQL, Redis, the clock and the terminal. The only room that touches the world.
+The outside: Kafka, PostgreSQL, Redis, the clock, the terminal. Only here the world is touched.
 
 Start with `streams/topology.py`: it says who listens to what and where each message goes.
 """

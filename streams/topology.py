@@ -118,7 +118,7 @@ ROUTES: dict[type, Route] = {
 
 
 class Listener(NamedTuple):
-    """One consumer of the house; its name is its role, its consumer group and its metrics' label."""
+    """One consumer of the house; its name is its role, its group and its metrics' label."""
 
     name: str
     reads: tuple[Topic, ...]

@@ -128,9 +128,19 @@ class House:
                 keeper.rows[key] = value
         keeper.state = slice_.state
 
-    def settle(self, random: Random | None = None, crashes: float = 0.0) -> None:
-        """Let both keepers work until nothing waits; by *random* in any order, cut anywhere."""
-        for _ in count():
+    def settle(
+        self,
+        random: Random | None = None,
+        crashes: float = 0.0,
+        turns: int | None = None,
+        records: int = 8,
+    ) -> None:
+        """
+        Let both keepers work until nothing waits, or for so many *turns*.
+
+        With *random* in any order, frames of at most *records*, dying with the share of *crashes*.
+        """
+        for _ in count() if turns is None else range(turns):
             busy = [place for place in self.keepers if self.waiting(*place)]
             if not busy:
                 return
@@ -141,7 +151,7 @@ class House:
             place = random.choice(busy)
             die = random.choice(_DEATHS) if random.random() < crashes else ""
             try:
-                self.work(*place, records=random.randint(1, 8), die=die)
+                self.work(*place, records=random.randint(1, records), die=die)
             except Crash:
                 continue
 

@@ -7,7 +7,7 @@ from agents.frames import LARGE_BYTES, SLICE_BYTES_MAX, FrameDecider
 from agents.letters import PREFIX, seal
 from schemas.base import LINES_MAX
 from schemas.errors import PartitionHalted, Refusal
-from schemas.orders import StockAnswered, Status
+from schemas.orders import Status, StockAnswered
 from schemas.parked import Cause, Stage
 from schemas.stock import HoldStock
 from tables import stock
@@ -86,17 +86,21 @@ def test_records_below_the_position_are_skipped():
     ]
 
 
+def command(*fields: object) -> bytes:
+    return b"\0" * 16 + msgpack.encode(fields)
+
+
 POISON = {
     "no value": (None, Cause.UNREADABLE),
     "shorter than a prefix": (b"\0", Cause.UNREADABLE),
     "first byte neither 0 nor 1": (b"\x07" * 40, Cause.UNREADABLE),
     "not MessagePack": (b"\0" * 16 + b"\xc1", Cause.UNREADABLE),
-    "not one of our commands": (b"\0" * 16 + msgpack.encode(["BuyStock", 1]), Cause.MALFORMED),
-    "quantity 0": (b"\0" * 16 + msgpack.encode(["ReceiveStock", "x", RUG, 0, "", ""]), Cause.MALFORMED),
-    "quantity -1": (b"\0" * 16 + msgpack.encode(["ReceiveStock", "x", RUG, -1, "", ""]), Cause.MALFORMED),
-    "quantity 2^63": (b"\0" * 16 + msgpack.encode(["ReceiveStock", "x", RUG, 2**63, "", ""]), Cause.MALFORMED),
+    "not one of our commands": (command("BuyStock", 1), Cause.MALFORMED),
+    "quantity 0": (command("ReceiveStock", "x", RUG, 0, "", ""), Cause.MALFORMED),
+    "quantity -1": (command("ReceiveStock", "x", RUG, -1, "", ""), Cause.MALFORMED),
+    "quantity 2^63": (command("ReceiveStock", "x", RUG, 2**63, "", ""), Cause.MALFORMED),
     "an id without a time": (seal(receive(RUG, 1, "42")), Cause.MALFORMED),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("value", "cause"), POISON.values(), ids=POISON.keys())

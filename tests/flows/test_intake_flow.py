@@ -1,4 +1,4 @@
-"""Intake: what platforms and operators said becomes commands, or is parked whole with its reason."""
+"""Intake: what platforms and operators said becomes commands, or is parked with its reason."""
 
 from dataclasses import dataclass, field
 
