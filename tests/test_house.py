@@ -83,9 +83,9 @@ def test_the_picture_on_a_page_is_the_one_the_topology_draws(page: str) -> None:
 
 
 def test_the_state_machines_page_is_the_one_the_tables_draw() -> None:
-    from streams.drawings import state_machines  # noqa: PLC0415
+    from streams.drawings import page  # noqa: PLC0415
 
-    assert (ROOT / "docs/state-machines.md").read_text() == state_machines(), (
+    assert (ROOT / "docs/state-machines.md").read_text() == page(), (
         "docs/state-machines.md is stale: `orderflow state-machines > docs/state-machines.md`"
     )
 
