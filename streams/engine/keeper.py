@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 COMMIT_BYTES_MAX = 2 * BATCH_BYTES_MAX - 50_000
 #: Tracebacks of one commit that are logged; all of them are parked and counted.
 FAILURES_LOGGED_MAX = 5
+#: A recovery that has read nothing for so long is looked at.
+RECOVERY_STILL_S = 3.0
 #: What another writer has written is read within this, or the process ends.
 FOREIGN_READ_S = 20.0
 
@@ -56,6 +58,9 @@ class Keeper(Role):
         self._post: dict[int, Post] = {}
         self._lanes: dict[str, Lane] = {}
         self._check_at = 0.0
+        #: How far the changelogs are read, and since when.
+        self._read: dict[TP, int | None] = {}
+        self._read_at = 0.0
         self.sweeper = Sweeper(table) if table.deadline_ms else None
 
     @property
@@ -282,6 +287,8 @@ class Keeper(Role):
 
     async def tend(self) -> None:
         """Look for other writers, write over what they wrote, wake what is due, report."""
+        if self.app.in_recovery:
+            await self._end_recovery()
         if not self.open:
             return
         if time.monotonic() >= self._check_at:
@@ -293,6 +300,25 @@ class Keeper(Role):
         if self.sweeper:
             await self.sweeper.sweep({tp.partition for tp in self.open})
         await self.report()
+
+    async def _end_recovery(self) -> None:
+        """
+        Let a recovery end that has read everything.
+
+        Faust waits for the record before the end of each changelog. Where none stands there (the
+        marker of a transaction that is none of ours), it would wait for ever.
+        """
+        recovery, now = self.app.tables.recovery, time.monotonic()
+        read = {tp: recovery.active_offsets[tp] for tp in recovery.active_highwaters}
+        if read != self._read:
+            self._read, self._read_at = read, now
+        if now < self._read_at + RECOVERY_STILL_S:
+            return
+        for tp, end in recovery.active_highwaters.items():
+            offset = read[tp]
+            if offset is not None and offset < end < await self.consumer.position(tp):
+                logger.warning("%s: no record at the end of %s/%s", self.name, *tp)
+                recovery.active_offsets[tp] = end
 
     async def _check_ends(self) -> None:
         self._check_at = time.monotonic() + self.settings.foreign_check_every.total_seconds()

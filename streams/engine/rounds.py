@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 TEND_EVERY_S = 0.25
 #: Retries of a part that is away: first wait, longest wait.
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+#: Where the positions are not known after this, nothing is read until they are.
+STARTS_WITHIN_S = 0.5
 #: A log that ends before the position is looked at again for so long before it is a fault.
 END_WITHIN_S = 5.0
 
@@ -267,7 +269,13 @@ class Role(ABC):
         if not tps:
             self.ready = True
             return
-        starts = await self.patiently(lambda: self.starts(tps), lambda: self._still(generation))
+        asking = asyncio.ensure_future(
+            self.patiently(lambda: self.starts(tps), lambda: self._still(generation))
+        )
+        done, _ = await asyncio.wait([asking], timeout=STARTS_WITHIN_S)
+        if not done:
+            self.consumer.pause_partitions(tps)
+        starts = await asking
         if starts and self._still(generation):
             await self._open(starts)
             self.ready = True

@@ -35,6 +35,8 @@ MUCH = 200
 RECOVERY_RECORDS_MAX = 10_000
 #: While the rounds have enough to do, a rebalance is looked for this often.
 FULL_WAIT_S = 0.1
+#: While no partition may be read, during a rebalance, look again this often.
+NOTHING_TO_READ_S = 0.01
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -125,12 +127,11 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """
-        Hold the role's partitions back.
+        Move nothing: the role seeks by itself once Faust is done.
 
-        Faust seeks to the group's offsets here, sometimes before the role knows where it goes on,
-        and clears its queues afterwards. The role seeks by itself once Faust is done.
+        Faust comes here sometimes before the role knows where it goes on, and clears its queues
+        afterwards. What is read meanwhile belongs to partitions that are not open, and is dropped.
         """
-        self.pause_partitions(self.app.role.mine(self.assignment()))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Close the role's partitions, and let its round end before the rebalance goes on."""
@@ -148,6 +149,16 @@ class Consumer(driver.Consumer):
         await self._thread.seek_to(offsets)
         # Faust drops what lies below its own note of where it was.
         self._read_offset.update({tp: offset or None for tp, offset in offsets.items()})
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
+        """Do what Faust does, without its sleep of a second when no partition may be read yet."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        active = self._get_active_partitions()
+        if not active:
+            await self.sleep(NOTHING_TO_READ_S)
+            return {}, active
+        return await self._getmany(active, timeout), active
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
         app = self.app

@@ -25,7 +25,7 @@ READ: dict[str, tuple[str, str]] = {
     ),
     "faust.transport.consumer:Consumer._wait_next_records": (
         "6218e1969a63",
-        "transport: `_getmany` gets the live set of active partitions",
+        "transport: overridden; `_getmany` gets the live set of active partitions",
     ),
     "faust.transport.consumer:Consumer._drain_messages": (
         "44a2500309e8",

@@ -203,6 +203,25 @@ async def test_a_late_write_of_a_stopped_worker_loses_and_is_written_over(topics
     assert not any(part.foreign for part in again.store.parts.values())
 
 
+async def test_a_changelog_that_ends_without_a_record_is_recovered_all_the_same(topics: Settings):
+    await shop.send(topics, [Add("a", 1) for _ in range(10)])
+    home = shop.home(topics, "a")
+    await work_off(topics, 10)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=topics.kafka, transactional_id=topics.topic("late")
+    )
+    await producer.start()
+    async with producer.transaction():
+        value = position_bytes(3) + msgpack.encode(Counter(3))
+        await producer.send(topics.topic("stock-changelog"), value, b"a", home)
+    await producer.stop()
+    await shop.send(topics, [Add("a", 1)])
+
+    await work_off(topics, 11)
+
+    assert await shop.totals(topics) == {"a": 11}
+
+
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_foreign_write_is_noticed_and_written_over(topics: Settings, busy: bool):
     await shop.send(topics, [Add("a", 1) for _ in range(10)])
