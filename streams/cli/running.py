@@ -83,7 +83,8 @@ def worker(
         serve(loaded, made)
     from streams.cli import supervised
 
-    raise typer.Exit(supervised.run(loaded, names, slots))
+    options = ("--log", str(log)) if log else ()
+    raise typer.Exit(supervised.run(loaded, names, slots, *options))
 
 
 def share(said: str) -> float:

@@ -26,10 +26,11 @@ from streams.settings import Settings
 SLOTS_MAX = 256
 
 
-def run(settings: Settings, roles: Sequence[str], slots: int) -> int:
+def run(settings: Settings, roles: Sequence[str], slots: int, *options: str) -> int:
     """Keep *roles* running in so many *slots* until SIGTERM; return the exit code."""
     with slots_of(settings, roles, slots) as names:
-        return asyncio.run(supervise(commands(settings, roles, names), settings.grace))
+        made = commands(settings, roles, names, *options)
+        return asyncio.run(supervise(made, settings.grace))
 
 
 def commands(
