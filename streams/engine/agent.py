@@ -7,15 +7,19 @@ must therefore be idempotent for its receiver.
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from faust.types import TP
 
 from agents.letters import Addressed, Headers
-from streams.engine.failpoints import failpoint
+from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.producer import Lane
 from streams.engine.rounds import Batch, Role, Work
+from streams.settings import Settings
 from streams.topics import Topic
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
 
 #: How often the group is told how far the agent is: what a crash repeats at most.
 COMMIT_EVERY_S = 0.5
@@ -90,6 +94,13 @@ class Agent(Positions):
         """What it was said to write to."""
         return self._writes_to
 
+    def bind(self, app: "App", settings: Settings) -> None:
+        """Belong to *app*."""
+        super().bind(app, settings)
+        point = settings.failpoint
+        self._before_ack: Failpoint = failpoint(point, f"{self.name}-before-ack")
+        self._after_ack: Failpoint = failpoint(point, f"{self.name}-after-ack")
+
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
         """Where the group has committed."""
         return await self.consumer.committed(tps)
@@ -98,10 +109,12 @@ class Agent(Positions):
         """Have the outputs acknowledged, then move."""
         batches = self.batches(work)
         outputs = await self.patiently(lambda: self._do(batches))
-        if visit := failpoint(self.settings.failpoint, f"{self.name}-before-ack"):
+        if outputs is None:
+            return
+        if visit := self._before_ack:
             visit()
         await self.app.producer.send_batches(self._lanes(outputs))
-        if visit := failpoint(self.settings.failpoint, f"{self.name}-after-ack"):
+        if visit := self._after_ack:
             visit()
         self.moved(batches)
         if time.monotonic() >= self._commit_at:

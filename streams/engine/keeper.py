@@ -204,7 +204,8 @@ class Keeper(Role):
         return (route.key(command) if route else row_key), seal(command), ()
 
     def _halt(self, p: int, why: str) -> None:
-        self.store.parts[p].halted = why
+        if (part := self.store.parts.get(p)) is not None:
+            part.halted = why
         self.halt(TP(self._inbox_topic, p), why)
 
     async def _send_letters(self, slices: Sequence[Slice]) -> None:
@@ -294,8 +295,8 @@ class Keeper(Role):
         if time.monotonic() >= self._check_at:
             await self._check_ends()
         for tp in list(self.open):
-            part = self.store.parts[tp.partition]
-            if part.unread or part.foreign:
+            part = self.store.parts.get(tp.partition)
+            if part and tp in self.open and (part.unread or part.foreign):
                 await self._write_over(tp.partition, part)
         if self.sweeper:
             await self.sweeper.sweep({tp.partition for tp in self.open})

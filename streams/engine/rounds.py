@@ -65,8 +65,20 @@ class Rounds:
         self._between = asyncio.Event()
         self._between.set()
         self._began = 0.0
-        self.stopping = False
+        self._stopped = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """May no further round begin?"""
+        return self._stopped.is_set()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for *seconds*, or until the end."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return
 
     @property
     def full(self) -> bool:
@@ -113,7 +125,7 @@ class Rounds:
 
     async def stop(self, within: float) -> bool:
         """Begin no further round and wait for the running one."""
-        self.stopping = True
+        self._stopped.set()
         self._something.set()
         return await self.ended(within)
 
@@ -387,12 +399,12 @@ class Role(ABC):
         """
         Do *attempt*, again and again while a part of the world is away.
 
-        Returns None when it is not *wanted* any more. Past the ceiling the fault leaves, and with
-        it the process: its supervisor starts it again.
+        Returns None when it is not *wanted* any more, or when the worker is to end. Past the
+        ceiling the fault leaves, and with it the process: its supervisor starts it again.
         """
         began, pause = time.monotonic(), RETRY_S_MIN
         waiting = self.app.metrics.waiting.labels(self.name)
-        while wanted():
+        while wanted() and not self.rounds.stopping:
             try:
                 result = await attempt()
             except Unavailable as error:
@@ -401,7 +413,7 @@ class Role(ABC):
                     raise
                 waiting.set(1)
                 logger.warning("%s waits (%.1f s): %s", self.name, waited, error)
-                await asyncio.sleep(pause)
+                await self.rounds.rest(pause)
                 pause = min(pause * 2, RETRY_S_MAX)
             else:
                 waiting.set(0)

@@ -7,13 +7,18 @@ tried again in place: the waiting partition is the backpressure.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from faust.types import TP
 
 from streams.engine.agent import Positions
+from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.rounds import Batch, Work
+from streams.settings import Settings
 from streams.topics import Topic
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
 
 Place = tuple[str, int]
 
@@ -40,6 +45,13 @@ class Sink(Positions):
         super().__init__(name, topics)
         self._sink = sink
 
+    def bind(self, app: "App", settings: Settings) -> None:
+        """Belong to *app*."""
+        super().bind(app, settings)
+        point = settings.failpoint
+        self._before_commit: Failpoint = failpoint(point, f"{self.name}-before-commit")
+        self._after_commit: Failpoint = failpoint(point, f"{self.name}-after-commit")
+
     async def starts(self, tps: Sequence[TP]) -> Mapping[TP, int | None]:
         """Where the sink says."""
         places = {tp: (self._declared[tp.topic], tp.partition) for tp in tps}
@@ -54,7 +66,11 @@ class Sink(Positions):
         generation = self.app.consumer_generation_id
 
         async def write() -> bool:
+            if visit := self._before_commit:
+                visit()
             await self._sink.write(batches)
+            if visit := self._after_commit:
+                visit()
             return True
 
         if await self.patiently(write, lambda: self._still(generation) and bool(self.open)):
