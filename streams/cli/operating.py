@@ -95,15 +95,15 @@ def receive(
 @stock.command(
     "adjust",
     epilog=examples(
-        "orderflow stock adjust --reason 'stocktake 12 May' -- BASKET-L -3",
+        "orderflow stock adjust BASKET-L -3 --reason 'stocktake 12 May'",
         "orderflow stock adjust BASKET-L 2 --reason found",
     ),
+    # So that -3 is a number and not an option.
+    context_settings={"ignore_unknown_options": True},
 )
 def adjust(
     sku: SkuName,
-    delta: Annotated[
-        int, typer.Argument(help="Difference, not 0; put `--` before a negative one.")
-    ],
+    delta: Annotated[int, typer.Argument(help="Difference, not 0; negative takes away.")],
     *,
     reason: Reason,
     operator: Operator = None,
