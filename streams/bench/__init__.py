@@ -57,6 +57,53 @@ def reserve(
     _show(lambda settings, say: measure(settings, job, say), reserved, as_json=as_json)
 
 
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate"
+)
+def flow(
+    *,
+    rate: Annotated[int, typer.Option("--rate", min=1, help="Three-line orders a second.")] = 1_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="For how long.")] = 30.0,
+    saturate: Annotated[
+        bool, typer.Option("--saturate", help="Drain a backlog instead, as fast as it goes.")
+    ] = False,
+    backlog: Annotated[
+        int, typer.Option("--backlog", min=100, help="Orders that wait, with --saturate.")
+    ] = 60_000,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Worker processes, each with all roles.")
+    ] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Take orders all the way: from the raw message to the row in PostgreSQL."""
+    from streams.bench.flow import Job, measure
+    from streams.bench.showing import flowed
+
+    job = Job(rate=rate, seconds=seconds, backlog=backlog if saturate else 0, workers=workers)
+    _show(lambda settings, say: measure(settings, job, say), flowed, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench recovery\n\n"
+    "$ orderflow bench recovery --rows 1000000 --orders 100000"
+)
+def recovery(
+    *,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of stock.")] = 1_000_000,
+    orders: Annotated[
+        int, typer.Option("--orders", min=0, help="Open orders beside them, for the memory.")
+    ] = 0,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Starts; the median counts.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Start from nothing: how soon a keeper has its rows back, and what they weigh."""
+    from streams.bench.recovery import Job, measure
+    from streams.bench.showing import recovered
+
+    job = Job(rows=rows, orders=orders, runs=runs)
+    _show(lambda settings, say: measure(settings, job, say), recovered, as_json=as_json)
+
+
 def _show(measure: Any, words: Any, *, as_json: bool) -> None:
     from rich.console import Console
 

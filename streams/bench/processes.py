@@ -173,7 +173,17 @@ def memory_mib(pid: int) -> float | None:
         pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
     except OSError:
         return None
-    return pages * _PAGE_BYTES / 2**20
+    return round(pages * _PAGE_BYTES / 2**20, 1)
+
+
+def peak_mib(pid: int) -> float | None:
+    """Return the most memory a process ever had resident, MiB."""
+    try:
+        status = (_PROC / str(pid) / "status").read_text()
+    except OSError:
+        return None
+    met = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return round(int(met[1]) / 1024, 1) if met else None
 
 
 def listener(address: str) -> int | None:

@@ -31,6 +31,44 @@ def reserved(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def flowed(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench flow`."""
+    shown = table("From raw message to PostgreSQL", "", "#figure")
+    for name, said in (
+        ("orders", "three-line orders"),
+        ("rate", "orders a second"),
+        ("row_p50_ms", "to the first row, p50 ms"),
+        ("row_p99_ms", "to the first row, p99 ms"),
+        ("verdict_p50_ms", "to the verdict, p50 ms"),
+        ("verdict_p99_ms", "to the verdict, p99 ms"),
+        ("workers_cpu_us", "workers' CPU, µs an order"),
+        ("broker_cpu_us", "broker's CPU, µs an order"),
+        ("machine_cpu_us", "the machine's CPU, µs an order"),
+        ("memory_mib", "largest worker, MiB"),
+    ):
+        if name in figures:
+            shown.add_row(said, cell(figures[name]))
+    to.print(shown)
+    _on(to, figures)
+
+
+def recovered(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench recovery`."""
+    to.print(
+        f"{cell(figures['rows'])} rows are back in {figures['recovery_s']:.2f} s "
+        f"({cell(figures['rows_per_s'])} a second); the worker is ready {figures['ready_s']:.2f} s "
+        f"after its start and has {cell(figures['memory_mib'])} MiB "
+        f"({cell(figures['peak_mib'])} at most)."
+    )
+    if "open_orders" in figures:
+        to.print(
+            f"With {cell(figures['open_orders'])} open orders and {cell(figures['open_holds'])} "
+            f"holds, both keepers in one worker: {figures['both_recovery_s']:.2f} s, "
+            f"{cell(figures['both_memory_mib'])} MiB ({cell(figures['both_peak_mib'])} at most)."
+        )
+    _on(to, figures)
+
+
 def _on(to: "Console", figures: Mapping[str, Any]) -> None:
     machine = figures["machine"]
     to.print(

@@ -1,0 +1,234 @@
+"""
+`bench recovery`: how long a fresh stock keeper takes to have its table back, and what it weighs.
+
+The changelog is filled as a keeper fills it: commits of some thousand rows, one record batch each,
+closed by the state record. Then a worker starts from nothing. Optionally open orders are added,
+each with a hold on three SKUs, and a worker with both keepers is weighed.
+"""
+
+import asyncio
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from agents.letters import State, seal
+from schemas.base import order_key
+from schemas.stock import Bucket
+from streams.bench.broker import Broker, NotAnswered, backlog, broker, environment, installation
+from streams.bench.commands import receipts
+from streams.bench.open_orders import rows as rows_of_orders
+from streams.bench.processes import Child, listener, machine, memory_mib, peak_mib
+from streams.clock import now_ms
+from streams.engine.store import STATE_KEY, position_bytes, write_state
+from streams.settings import Settings
+from streams.topics import (
+    ORDER_COMMANDS,
+    ORDER_DETAILS,
+    ORDER_EVENTS,
+    PARKED,
+    STOCK_COMMANDS,
+    STOCK_EVENTS,
+    Topic,
+    changelog,
+)
+from tables import orders, stock
+from tables.spec import Table
+from tables.stock import Hold, Stock, hold_key, stock_key
+
+TOPICS = (
+    STOCK_COMMANDS, ORDER_COMMANDS, STOCK_EVENTS, ORDER_EVENTS, ORDER_DETAILS, PARKED,
+    changelog("stock"), changelog("orders"),
+)  # fmt: skip
+#: Rows of one commit: a full round of a keeper.
+COMMIT_ROWS = 4_000
+#: The broker takes batches of a changelog up to 2 MB.
+_COMMIT_BYTES = 1_900_000
+#: A commit of larger rows closes earlier.
+_COMMIT_FULL = 700_000
+_LINES = 3
+_HOUR_MS = 3_600_000
+_READY_S = 300.0
+_HERE = "127.0.0.1"
+_RECOVERED = re.compile(r'^orderflow_recovery_seconds\{keeper="(\w+)"\} (\S+)$', re.MULTILINE)
+
+Progress = Callable[[str], None]
+Row = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """How much of it."""
+
+    rows: int = 1_000_000
+    orders: int = 0
+    runs: int = 3
+
+
+class Start(NamedTuple):
+    """One start of a worker from nothing."""
+
+    #: Process start to ready, Python's imports and joining the group included.
+    ready_s: float
+    #: Reading the changelogs, as the keepers say it.
+    recovery_s: float
+    memory_mib: float | None
+    peak_mib: float | None
+
+
+async def measure(settings: Settings, job: Job, progress: Progress = lambda _: None) -> dict[str, Any]:
+    """Return the figures of *job*. Raises NotAnswered, ProcessEnded, Misconfigured."""
+    its = installation(settings, "recovery")
+    async with broker(its, TOPICS) as connected:
+        filler = Filler(connected, progress)
+        await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, _balances(job.rows))
+        starts = []
+        for nth in range(1, job.runs + 1):
+            progress(f"start {nth} of {job.runs}: the stock keeper reads {job.rows:,} rows")
+            starts.append(await _start(its, "stock"))
+        both: dict[str, Any] = {}
+        if job.orders:
+            await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, _holds(job))
+            await filler.fill(
+                orders.TABLE, changelog("orders"), ORDER_COMMANDS, rows_of_orders(job.orders)
+            )
+            progress("both keepers read everything")
+            weighed = await _start(its, "orders,stock")
+            both = {
+                "open_orders": job.orders,
+                "open_holds": job.orders * _LINES,
+                "both_ready_s": round(weighed.ready_s, 2),
+                "both_recovery_s": round(weighed.recovery_s, 2),
+                "both_memory_mib": weighed.memory_mib,
+                "both_peak_mib": weighed.peak_mib,
+            }
+    seconds = median(start.recovery_s for start in starts)
+    return {
+        "rows": job.rows,
+        "runs": job.runs,
+        "recovery_s": round(seconds, 2),
+        "rows_per_s": round(job.rows / seconds),
+        "ready_s": round(median(start.ready_s for start in starts), 2),
+        "memory_mib": starts[-1].memory_mib,
+        "peak_mib": starts[-1].peak_mib,
+        **both,
+        "machine": machine(listener(settings.kafka.split(",")[0])),
+    }
+
+
+# --- the changelog --------------------------------------------------------------------------------
+
+
+def _balances(count: int) -> Iterator[Row]:
+    encode = stock.TABLE.encode_row
+    for number in range(count):
+        units = 10 + number % 90
+        row = Stock(available=units, locked=number % 7, occupied=number % 3, version=number % 50)
+        yield stock_key(f"SKU-{number:07d}"), encode(row)
+
+
+def _holds(job: Job) -> Iterator[Row]:
+    encode, deadline_ms = stock.TABLE.encode_row, now_ms() + 24 * _HOUR_MS
+    for number in range(job.orders * _LINES):
+        order = order_key("taobao", "generated", f"{number // _LINES:019d}")
+        hold = Hold(1 + number % 3, Bucket.LOCKED, Bucket.AVAILABLE, deadline_ms)
+        yield hold_key(f"SKU-{number * 7 % job.rows:07d}", order), encode(hold)
+
+
+class Filler:
+    """Writes commits as a keeper does; every inbox gets as many records as its position says."""
+
+    def __init__(self, broker: Broker, progress: Progress) -> None:
+        self._broker = broker
+        self._progress = progress
+        partitions = broker.settings.partitions
+        self._done: dict[str, list[tuple[int, int]]] = {}
+        self._none = [(0, 0)] * partitions
+
+    async def fill(self, table: Table, log: Topic, inbox: Topic, rows: Iterable[Row]) -> None:
+        """Write *rows* to the changelog *log* of *table*, spread over its partitions."""
+        done = self._done.setdefault(table.name, list(self._none))
+        partition = written = 0
+        for some in _commits(rows):
+            position, count = done[partition]
+            position, count = position + 1, count + len(some)
+            done[partition] = (position, count)
+            commit = _commit(some, position, count)
+            await self._broker.send([((log.name, partition), commit)])
+            await self._broker.send(self._heard(inbox, partition))
+            partition = (partition + 1) % len(done)
+            written += len(some)
+            self._progress(f"{written:,} rows are in the changelog of {table.name}")
+
+    def _heard(self, inbox: Topic, partition: int) -> list[tuple[tuple[str, int], BatchBuilder]]:
+        (command,) = receipts(0, 1)
+        return backlog({(inbox.name, partition): [(command.sku.encode(), seal(command), ())]})
+
+
+def _commits(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    some: list[Row] = []
+    size = 0
+    for key, row in left:
+        some.append((key, row))
+        size += len(key) + len(row) + 24
+        if len(some) >= COMMIT_ROWS or size >= _COMMIT_FULL:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _commit(rows: Sequence[Row], position: int, count: int) -> BatchBuilder:
+    batch = BatchBuilder(_COMMIT_BYTES, 0)
+    at = position_bytes(position)
+    for key, row in rows:
+        batch.append(key=key, value=at + row, timestamp=None, headers=[])
+    state = write_state(State(position=position), count)
+    if batch.append(key=STATE_KEY, value=state, timestamp=None) is None:
+        raise AssertionError("a commit of the benchmark does not fit one batch")
+    batch.close()
+    return batch
+
+
+# --- the start ------------------------------------------------------------------------------------
+
+
+async def _start(its: Settings, roles: str) -> Start:
+    """Start a worker with *roles* from nothing, wait until it is ready, and weigh it."""
+    with socket.create_server((_HERE, 0)) as free:
+        port = free.getsockname()[1]
+    env = environment(its) | {"ORDERFLOW_HEALTH_PORT": str(port), "ORDERFLOW_HEALTH_HOST": _HERE}
+    argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", roles, "--bare")
+    with Child(f"the worker {roles}", argv, env) as child:
+        began = time.monotonic()
+        while b" 200 " not in (await _get(port, "/ready")).split(b"\r\n")[0]:
+            child.check()
+            if time.monotonic() - began > _READY_S:
+                raise NotAnswered(f"the worker was not ready within {_READY_S:g} s")
+            await asyncio.sleep(0.02)
+        ready_s = time.monotonic() - began
+        page = (await _get(port, "/metrics")).decode()
+        spans = [float(seconds) for _, seconds in _RECOVERED.findall(page)]
+        if not spans:
+            raise NotAnswered("the worker does not say how long its recovery took")
+        return Start(ready_s, max(spans), memory_mib(child.pid), peak_mib(child.pid))
+
+
+async def _get(port: int, path: str) -> bytes:
+    """Return what a worker answers; empty while nobody listens."""
+    try:
+        reader, writer = await asyncio.open_connection(_HERE, port)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+            return await reader.read()
+        finally:
+            writer.close()
+    except OSError:
+        return b""
