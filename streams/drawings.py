@@ -11,15 +11,9 @@ from typing import NamedTuple
 
 from schemas.orders import Policy, Status
 from schemas.stock import Bucket, Verb
-from tables.orders import (
-    ASKED_AGAIN,
-    CANNOT_UNHAPPEN,
-    GOALS,
-    STEPS,
-    TRANSITIONS,
-    Goal,
-    Held,
-)
+from tables.lifecycle import CANNOT_UNHAPPEN, GOALS, TRANSITIONS, Goal
+from tables.order_rows import Held
+from tables.reservations import ASKED_AGAIN, STEPS
 from tables.stock import HELD, MOVES, ORIGIN, STANDS_IN, Relative
 
 _HOLD = f"{Policy().hold_for_ms // 60_000} minutes by default, by shop and payment method"
@@ -93,7 +87,8 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield "# State machines"
     yield ""
-    yield "Printed by `orderflow state-machines` from `tables/orders.py` and `tables/stock.py`."
+    yield "Printed by `orderflow state-machines` from `lifecycle`, `reservations` and `stock` of"
+    yield "`tables/`."
     yield "Change the tables, never this page."
     yield ""
     yield "## An order"

@@ -19,7 +19,8 @@ from agents.letters import PREFIX, Post, State, seal
 from schemas.orders import AnyOrderEvent
 from schemas.stock import AnyStockEvent
 from streams.topology import LISTENERS, ROUTES
-from tables import orders, stock
+from tables import stock
+from tables.order_rows import Order, order_row_key
 from tables.spec import Table
 from tests.builders import T0
 
@@ -168,8 +169,8 @@ class House:
         row = self.row("stock", stock.stock_key(sku))
         return row if row is not None else stock.Stock()
 
-    def order(self, order_id: str = "1001") -> orders.Order:
-        row = self.row("orders", orders.order_row_key(f"taobao:lamps:{order_id}"))
+    def order(self, order_id: str = "1001") -> Order:
+        row = self.row("orders", order_row_key(f"taobao:lamps:{order_id}"))
         assert row is not None, f"nothing is known of order {order_id}"
         return row
 

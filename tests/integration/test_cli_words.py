@@ -22,7 +22,7 @@ from streams.drawings import BUCKETS, DEMANDS, STATUSES, page
 from streams.reference import UnreadableReference, read_file
 from streams.settings import Settings
 from streams.topology import picture
-from tables.orders import Held
+from tables.order_rows import Held
 from tables.stock import asked_at
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,8 @@ from streams.postgres import ledger
 from streams.postgres.ledger import NotTheOwner, PostgresLedger
 from streams.postgres.reads import Reads
 from streams.postgres.sink import LedgerSink
-from tables import orders, stock
+from tables import stock
+from tables.order_rows import Order
 from tests.builders import T0, a_line, a_statement, observe, receive
 from tests.integration.databases import Database, database, empty  # noqa: F401
 from tests.simulation import House, Record
@@ -111,7 +112,7 @@ async def agree(database: Database, house: House) -> None:
         for key in keeper.rows
         if keeper.table.name == "orders"
     }
-    mine = {row.key: row for row in kept.values() if isinstance(row, orders.Order)}
+    mine = {row.key: row for row in kept.values() if isinstance(row, Order)}
     told = await database.rows("SELECT order_key, version, platform_status, status FROM orders")
     assert {key: (version, status) for key, version, status, _ in told} == {
         key: (row.version, row.status and row.status.value) for key, row in mine.items()

@@ -57,7 +57,7 @@ from streams.check.words import (
     STOCK_FIELDS,
 )
 from streams.engine.store import write_state
-from tables import orders, stock
+from tables import order_rows, orders, stock
 from tests.builders import HOLD_FOR, MINUTE, T0, a_line, a_statement, an_id, receive
 from tests.simulation import House, Record
 
@@ -282,10 +282,10 @@ def test_the_day_holds_what_it_is_meant_to_try(day: Evidence) -> None:
 @pytest.mark.parametrize(
     ("restated", "real"),
     [
-        (ORDER_FIELDS, orders.Order),
+        (ORDER_FIELDS, order_rows.Order),
         (STATEMENT_FIELDS, orders.Statement),
         (LINE_FIELDS, Line),
-        (DEMAND_FIELDS, orders.Demand),
+        (DEMAND_FIELDS, order_rows.Demand),
         (POLICY_FIELDS, Policy),
         (SOURCE_FIELDS, Source),
         (PARKED_FIELDS, Parked),

@@ -16,8 +16,9 @@ from schemas.orders import (
     Refund,
     Status,
 )
-from tables import orders
-from tables.orders import CANNOT_UNHAPPEN, GOALS, STEPS, TRANSITIONS, Goal, Held
+from tables.lifecycle import CANNOT_UNHAPPEN, GOALS, RANK, REFUND_RANK, TRANSITIONS, Goal
+from tables.order_rows import HOLDING, Held
+from tables.reservations import STEPS
 from tests.builders import HOLD_FOR, T0, a_line, a_statement, observe, receive
 from tests.simulation import House, words
 
@@ -30,9 +31,9 @@ LAMP, RUG = "GARISH-LAMP", "HUMBLE-RUG"
 def test_every_status_has_a_goal_a_rank_a_class_and_its_transitions():
     for table in (GOALS, TRANSITIONS):
         assert set(table) == {None, *Status}
-    for table in (orders.RANK, CANNOT_UNHAPPEN):
+    for table in (RANK, CANNOT_UNHAPPEN):
         assert set(table) == set(Status)
-    assert set(orders.REFUND_RANK) == set(Refund)
+    assert set(REFUND_RANK) == set(Refund)
 
 
 def test_what_is_paid_completed_or_cancelled_cannot_unhappen():
@@ -190,11 +191,11 @@ def check_all_or_none(house: House, order_ids: list[str], received: dict[str, in
     for order_id in order_ids:
         order = house.order(order_id)
         assert not order.waits_for_answer
-        holding = {demand.held in orders.HOLDING for demand in order.demands}
+        holding = {demand.held in HOLDING for demand in order.demands}
         assert len(holding) <= 1, f"{order_id} holds part of its lines: {order.demands}"
         for demand in order.demands:
             hold = house.hold(demand.sku, order_id)
-            assert (hold is not None) == (demand.held in orders.HOLDING), demand
+            assert (hold is not None) == (demand.held in HOLDING), demand
             if hold is not None:
                 assert hold.quantity == demand.quantity
                 held[demand.sku] += demand.quantity
