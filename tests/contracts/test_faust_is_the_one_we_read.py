@@ -195,6 +195,10 @@ READ: dict[str, tuple[str, str]] = {
         "19598ca63d94",
         "store: begins at the last offset known",
     ),
+    "faust.tables.recovery:Recovery.need_recovery": (
+        "fd1dc345b5d5",
+        "keeper: when a recovery ends",
+    ),
     "faust.tables.recovery:Recovery.flush_buffers": (
         "6fa9c17f1071",
         "store: buffers are applied before a new pass",
@@ -222,6 +226,18 @@ READ: dict[str, tuple[str, str]] = {
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": (
         "be4348896b9b",
         "transport: partitions that are not asked for stay buffered",
+    ),
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": (
+        "59bf948fff47",
+        "transport: results are put into `_records`, one by one",
+    ),
+    "aiokafka.consumer.fetcher:FetchResult": (
+        "d7db13f06de8",
+        "transport: `_partition_records` makes the records",
+    ),
+    "aiokafka.consumer.fetcher:PartitionRecords": (
+        "94aa0da0dbec",
+        "transport: `_consumer_record` replaced; offsets do not depend on it",
     ),
     "aiokafka.consumer.consumer:AIOKafkaConsumer.start": (
         "2f1ba7044332",
