@@ -109,6 +109,8 @@ def create_app(
         Table=KeeperTable,
         ConsumerScheduler=FrameScheduler,
         agent_supervisor=CrashingSupervisor,
+        # A standby would read every changelog a second time, for rows it may not serve.
+        table_standby_replicas=0,
         stream_wait_empty=False,
         stream_recovery_delay=0,
         broker_max_poll_records=settings.poll_records_max,
