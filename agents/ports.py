@@ -8,8 +8,8 @@ else that a caller could mistake for it.
 from collections.abc import Iterable
 from typing import Protocol
 
-from agents.ledger import LedgerBatch, Start, TopicPartition
 from schemas.errors import PartitionHalted, Rejected
+from schemas.ledger import LedgerBatch, Start, TopicPartition
 
 
 class RefusedByLedger(Rejected):

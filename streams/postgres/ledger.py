@@ -18,7 +18,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from agents.ledger import (
+from schemas.errors import OrderflowError
+from schemas.ledger import (
     DetailsRow,
     HoldRow,
     IgnoredReleaseRow,
@@ -33,7 +34,6 @@ from agents.ledger import (
     StockRow,
     TopicPartition,
 )
-from schemas.errors import OrderflowError
 from streams.postgres.connecting import connect, told
 from streams.postgres.queries import sql
 

@@ -9,18 +9,10 @@ itself halts alone.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from agents.ledger import (
-    LEDGER_TOPICS,
-    LedgerBatch,
-    LedgerRecord,
-    Span,
-    Start,
-    Tally,
-    TopicPartition,
-    fold,
-)
+from agents.ledger import LEDGER_TOPICS, LedgerRecord, fold
 from agents.ports import FramesHalted, Ledger, RefusedByLedger
 from schemas.errors import LedgerUnavailable
+from schemas.ledger import LedgerBatch, Span, Start, Tally, TopicPartition
 from streams.postgres.ledger import NotTheOwner
 
 Frames = Mapping[TopicPartition, Sequence[LedgerRecord]]

@@ -5,8 +5,9 @@ from random import Random
 import pytest
 from msgspec import json, msgpack
 
-from agents.ledger import Facet, LedgerBatch, Start, fold
+from agents.ledger import fold
 from agents.letters import PREFIX, seal
+from schemas.ledger import Facet, LedgerBatch, Start
 from schemas.orders import Buyer, Status
 from schemas.parked import Cause, Parked, Stage
 from tests.builders import T0, a_line, a_statement, observe, receive

@@ -12,10 +12,11 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from agents.ledger import LEDGER_TOPICS, LedgerBatch, Start, fold
+from agents.ledger import LEDGER_TOPICS, fold
 from agents.letters import seal
 from agents.ports import FramesHalted
 from schemas.errors import LedgerUnavailable
+from schemas.ledger import LedgerBatch, Start
 from schemas.orders import Buyer, Receiver, Status
 from schemas.parked import Cause, Parked, Stage
 from streams.postgres import ledger

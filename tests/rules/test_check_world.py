@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from agents.ledger import LEDGER_TOPICS, Start, fold
+from agents.ledger import LEDGER_TOPICS, fold
 from agents.letters import seal
 from schemas.base import Source
+from schemas.ledger import Start
 from schemas.orders import (
     Buyer,
     ExpireHold,
