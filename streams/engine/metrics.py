@@ -28,7 +28,10 @@ class Metrics:
             "orderflow_letter_repeats", "Letters received before.", ["keeper"], registry=registry
         )
         self.letter_gaps = Counter(
-            "orderflow_letter_gaps", "Partitions halted. Must be 0.", ["keeper"], registry=registry
+            "orderflow_letter_gaps",
+            "Letters lost, or records missing in the inbox. Must be 0.",
+            ["keeper"],
+            registry=registry,
         )
         self.stale_commits = Counter(
             "orderflow_stale_commits",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from faust.types import TP
 
 from agents.frames import Record
-from schemas.errors import Unavailable
+from schemas.errors import Misconfigured, Unavailable
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -278,6 +278,7 @@ class Role(ABC):
         tps = self.mine(self.consumer.assignment())
         if not self._expected:
             return
+        self._check_counts()
         if not tps:
             self.ready = True
             return
@@ -320,6 +321,16 @@ class Role(ABC):
         self.consumer.resume_partitions(seeks)
         self.moved_at = time.monotonic()
 
+    def _check_counts(self) -> None:
+        """Compare the partition counts with those at the start: a count is for life."""
+        for topic, name in self._declared.items():
+            now = self.consumer.topic_partitions(topic)
+            if now is not None and now != self.app.counts[name]:
+                raise Misconfigured(
+                    f"{topic} has {now} partitions now and had {self.app.counts[name]}: stop all "
+                    "workers, and make the topic anew with the declared count."
+                )
+
     async def _ends(self, starts: Mapping[TP, int | None]) -> Mapping[TP, int]:
         """Return where the logs end; a new leader may learn of its last records a little later."""
         deadline = time.monotonic() + END_WITHIN_S
@@ -357,7 +368,12 @@ class Role(ABC):
         self.open.discard(tp)
         self.consumer.pause_partitions([tp])
         self.app.metrics.halted.labels(self.name).set(len(self.halted))
-        logger.critical("%s: %s/%s is halted: %s", self.name, tp.topic, tp.partition, why)
+        logger.critical(
+            "%s: %s/%s is halted (see the runbook, *A partition is halted*): %s",
+            self.name,
+            *tp,
+            why,
+        )
 
     # One round.
 

@@ -263,7 +263,7 @@ class Store(base.Store):
                 self.parts[tp.partition].settle()
             await self.app.role.recovered(time.monotonic() - self._since)
             self.known = {tp.partition for tp in active_tps}
-        except BaseException as error:
+        except Exception as error:
             self.app.fail(error)
             raise
 

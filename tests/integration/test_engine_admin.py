@@ -4,10 +4,11 @@ import asyncio
 import re
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from schemas.errors import BrokerUnavailable, Misconfigured
 from streams.engine.admin import apply, verify
-from streams.engine.app import run
+from streams.engine.app import EXIT_MISCONFIGURED, run
 from streams.settings import Settings
 from streams.topics import Topic
 from tests.integration import shop
@@ -67,3 +68,21 @@ async def test_applying_another_partition_count_is_refused(topics: Settings):
 async def test_a_topic_nobody_declared_is_named(topics: Settings):
     with pytest.raises(Misconfigured, match="Declare ghosts"):
         await verify(topics, ["ghosts"], TOPICS)
+
+
+async def test_partitions_added_under_a_running_worker_end_it(topics: Settings):
+    keeper = shop.a_keeper()
+    running = asyncio.ensure_future(run(topics, [keeper], topics=TOPICS, stop=asyncio.Event()))
+    await shop.until(lambda: keeper.ready)
+    admin = AIOKafkaAdminClient(bootstrap_servers=topics.kafka)
+    await admin.start()
+    await admin.create_partitions({topics.topic("counts"): NewPartitions(6)})
+    await admin.close()
+    # Members learn of it when they next ask for metadata: at once, instead of after minutes.
+    client = keeper.consumer._thread._ensure_consumer()._client
+    await keeper.consumer._thread.call_thread(client.force_metadata_update)
+
+    code = await asyncio.wait_for(running, 20)
+    await keeper.app.stop()
+
+    assert code == EXIT_MISCONFIGURED
