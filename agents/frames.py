@@ -23,8 +23,6 @@ from tables.spec import ROW_BYTES_MAX, Table
 POSITION_BYTES = 8
 #: A slice closes before its changes could pass one record batch (1 MB) of the changelog.
 SLICE_BYTES_MAX = 700_000
-#: What a command may add to the rows it touches, beyond its own size.
-GROWTH_BYTES = 512
 #: A command beyond this size has its rows measured before its letters go out.
 LARGE_BYTES = 64 * 1024
 _ABSENT: Any = object()
@@ -131,49 +129,55 @@ class FrameDecider:
         self._bytes = 0
         self._counts = Counts()
 
-    def decide(self, records: Sequence[Record]) -> Iterator[Slice]:
+    def decide(self, records: Sequence[Record]) -> Iterator[Slice]:  # noqa: C901  see its loop
         """
         Yield the commits of the frame, in order.
 
         Raises PartitionHalted at a hole in the inbox, a lost letter or an unknown epoch. The open
         slice is dropped by that: its records are replayed after the repair.
         """
+        rows, got, counts = self._rows, self._got, self._counts
+        decode, decide, address = self._table.decode_command, self._table.decide, self._post.address
+        growth = self._table.growth_bytes
+        # One loop and no calls of our own in it but the rules': it is the cost of every command.
         for record in records:
-            if record.offset < self._position:
-                self._counts.skipped += 1
-                continue
             if record.offset != self._position:
-                raise PartitionHalted(
-                    f"{self._inbox.topic}/{self._inbox.partition}: the record at {self._position} "
-                    f"is missing, the next is {record.offset}"
-                )
-            if self._bytes + self._rows.read_bytes > SLICE_BYTES_MAX:
+                self._skip(record)
+                continue
+            if self._bytes + rows.read_bytes > SLICE_BYTES_MAX:
                 yield self._close()
-            self._hear(record)
-            self._position = record.offset + 1
+                got, counts = self._got, self._counts
+            command, value, sender = None, record.value, -1
+            self._position += 1
+            try:
+                sender, epoch, number, body = unseal(value)
+                if sender >= 0 and is_repeat(got, sender, epoch, number):
+                    counts.repeats += 1
+                    continue
+                command = decode(body)
+                changes, said = decide(rows, command, record.timestamp)
+                if len(body) > LARGE_BYTES:
+                    self._check_size(changes)
+            except (PartitionHalted, MemoryError, RecursionError):
+                self._position -= 1
+                raise
+            except Exception as error:  # noqa: BLE001  the message's fault, or a bug in deciding it
+                changes, said = {}, self._parked(record, command, error)
+            counts.commands += 1
+            self._bytes += len(value or b"") + growth * len(changes)
+            rows.touched.update(changes)
+            address(said, self._sent, self._epoch, record.timestamp, self._letters, sender)
         if self._counts != _NOTHING:
             yield self._close()
 
-    def _hear(self, record: Record) -> None:
-        command = None
-        value = record.value
-        try:
-            sender, epoch, number, body = unseal(value)
-            if sender >= 0 and is_repeat(self._got, sender, epoch, number):
-                self._counts.repeats += 1
-                return
-            command = self._table.decode_command(body)
-            changes, said = self._table.decide(self._rows, command, record.timestamp)
-            if len(body) > LARGE_BYTES:
-                self._check_size(changes)
-        except (PartitionHalted, MemoryError, RecursionError):
-            raise
-        except Exception as error:  # noqa: BLE001  the message's fault, or a bug in deciding it
-            changes, said = {}, self._parked(record, command, error)
-        self._counts.commands += 1
-        self._bytes += len(value or b"") + GROWTH_BYTES * len(changes)
-        self._rows.touched.update(changes)
-        self._post.address(said, self._sent, self._epoch, record.timestamp, self._letters)
+    def _skip(self, record: Record) -> None:
+        """Pass over a record that was seen before; a hole is not passed over."""
+        if record.offset > self._position:
+            raise PartitionHalted(
+                f"{self._inbox.topic}/{self._inbox.partition}: the record at {self._position} "
+                f"is missing, the next is {record.offset}"
+            )
+        self._counts.skipped += 1
 
     def _check_size(self, changes: Mapping[bytes, Any]) -> None:
         """Refuse a row that would not fit one batch before its letters go out."""

@@ -56,7 +56,7 @@ class Output(NamedTuple):
     topic: str
     key: bytes
     value: bytes
-    headers: Headers = ()
+    headers: Headers = []  # noqa: RUF012  aiokafka takes a list, and nobody changes it
 
 
 class Destinations(NamedTuple):

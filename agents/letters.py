@@ -29,10 +29,14 @@ from schemas.errors import PartitionHalted, UndecodableMessage
 
 PREFIX = Layout(">BBHIQ")
 PREFIX_BYTES = PREFIX.size
+_SENDER = Layout(">BBHI")
+_NUMBER = Layout(">Q").pack
 UNNUMBERED = PREFIX.pack(0, 0, 0, 0, 0)
 CE_TYPE = "com.orderflow.{}.v1"
 
-Headers = tuple[tuple[str, bytes], ...]
+#: As aiokafka takes them; one list is shared by all letters, nobody changes it.
+Headers = list[tuple[str, bytes]]
+_NO_HEADERS: Headers = []
 _pack = msgpack.Encoder().encode
 _json = json.Encoder().encode
 
@@ -54,6 +58,8 @@ class Route(NamedTuple):
     form: Form
     #: Filed in the keeper's own partition number, because topic and inbox share key and count.
     home: bool = False
+    #: An answer: filed where the letter that is answered came from, which is where its key lives.
+    reply: bool = False
 
 
 #: A sealed message on its way to one topic partition: key, value, headers.
@@ -111,9 +117,9 @@ def is_repeat(got: dict[int, tuple[int, int]], sender: int, epoch: int, number: 
 
 
 @lru_cache(4096)
-def _ce_time(at_ms: int) -> bytes:
+def _ce_time(at_ms: int) -> tuple[str, bytes]:
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    return "ce_time", at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
 class Post:
@@ -146,26 +152,35 @@ class Post:
         epoch: int,
         at_ms: int,
         lanes: dict[str, list[Addressed]],
+        sender: int = -1,
     ) -> None:
-        """Seal what was *said* and put it into its *lanes*, counted in *sent*."""
+        """
+        Seal what was *said* at *at_ms* and put it into its *lanes*, counted in *sent*.
+
+        *sender* is who sent the command that is answered, as `unseal` names it.
+        """
         if epoch != self._epoch:
             self._epoch, self._slips = epoch, {}
+        slips = self._slips
         for message in said:
             kind = type(message)
-            slip = self._slips.get(kind)
+            slip = slips.get(kind)
             if slip is None:
-                slip = self._slips[kind] = self._slip(kind, epoch)
-            key_of, topic, lane, headers = slip
+                slip = slips[kind] = self._slip(kind, epoch)
+            key_of, topic, reply, lane, prefix, headers = slip
             key = key_of(message)
             if lane is None:
-                lane = f"{topic}/{self._partition_of(topic, key)}"
+                if reply and sender >= 0:
+                    lane = f"{topic}/{sender & 0xFFFF}"
+                else:
+                    lane = f"{topic}/{self._partition_of(topic, key)}"
             number = sent[lane] = sent.get(lane, 0) + 1
-            if headers is None:
-                prefix = PREFIX.pack(1, self._number, self._partition, epoch, number)
-                addressed: Addressed = (key, prefix + _pack(message), ())
+            if prefix:
+                addressed: Addressed = (key, prefix + _NUMBER(number) + _pack(message), _NO_HEADERS)
             else:
                 sequence = b"%020d" % number
-                addressed = (key, _json(message), headers(sequence, _ce_time(at_ms)))
+                told = [*headers, ("ce_id", sequence), ("ce_sequence", sequence), _ce_time(at_ms)]
+                addressed = (key, _json(message), told)
             if lane in lanes:
                 lanes[lane].append(addressed)
             else:
@@ -176,18 +191,17 @@ class Post:
         route = self._routes[kind]
         lane = f"{route.topic}/{self._partition}" if route.home else None
         if route.form is Form.LETTER:
-            return _Slip(route.key, route.topic, lane, None)
+            prefix = _SENDER.pack(1, self._number, self._partition, epoch)
+            return _Slip(route.key, route.topic, route.reply, lane, prefix, [])
         tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
-        version = ("ce_specversion", b"1.0")
-        named = ("ce_type", CE_TYPE.format(tag).encode())
-        source = ("ce_source", f"/orderflow/{self._keeper}/e{epoch}/p{self._partition}".encode())
-        written = ("content-type", b"application/json")
-
-        def headers(sequence: bytes, at: bytes) -> Headers:
-            numbered = (("ce_id", sequence), ("ce_sequence", sequence), ("ce_time", at))
-            return (version, named, source, written, *numbered)
-
-        return _Slip(route.key, route.topic, lane, headers)
+        source = f"/orderflow/{self._keeper}/e{epoch}/p{self._partition}"
+        headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", CE_TYPE.format(tag).encode()),
+            ("ce_source", source.encode()),
+            ("content-type", b"application/json"),
+        ]
+        return _Slip(route.key, route.topic, route.reply, lane, b"", headers)
 
 
 class _Slip(NamedTuple):
@@ -195,7 +209,10 @@ class _Slip(NamedTuple):
 
     key_of: Callable[[Any], bytes]
     topic: str
+    reply: bool
     #: None where it depends on the message's key.
     lane: str | None
-    #: Makes an event's headers of its number and time; None for a letter.
-    headers: Callable[[bytes, bytes], Headers] | None
+    #: Opens a letter, up to its number; empty for an event.
+    prefix: bytes
+    #: The headers every event of this type has.
+    headers: list[tuple[str, bytes]]

@@ -86,7 +86,7 @@ ORDERS_OUT, STOCK_OUT = ORDER_EVENTS.name, STOCK_EVENTS.name
 ROUTES: dict[type, Route] = {
     # to the order keeper
     ObserveOrder: Route(ORDER_COMMANDS.name, by_statement, LETTER),
-    StockAnswered: Route(ORDER_COMMANDS.name, by_order, LETTER),  # goes home to its order
+    StockAnswered: Route(ORDER_COMMANDS.name, by_order, LETTER, reply=True),  # home to its order
     ExpireHold: Route(ORDER_COMMANDS.name, by_order, LETTER),
     # to the stock keeper
     HoldStock: Route(STOCK_COMMANDS.name, by_sku, LETTER),
@@ -182,9 +182,7 @@ def picture() -> str:
             right = writes[row] if row < len(writes) else ""
             middle = (box, owns)[row] if row < len((box, owns)) else ""
             arrow_in, arrow_out = ("──▶" if left else "   "), ("──▶" if right else "   ")
-            lines.append(
-                f"{left:<{width}} {arrow_in} {middle:<14} {arrow_out} {right}".rstrip()
-            )
+            lines.append(f"{left:<{width}} {arrow_in} {middle:<14} {arrow_out} {right}".rstrip())
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -31,7 +31,7 @@ class Output(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers = ()
+    headers: Headers = []  # noqa: RUF012  aiokafka takes a list, and nobody changes it
 
 
 AgentWork = Callable[[Sequence[Batch]], Awaitable[Sequence[Output]]]

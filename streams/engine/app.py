@@ -18,12 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import faust
-from aiokafka.structs import TopicPartition
 from mode.supervisors import CrashingSupervisor
 
 from schemas.errors import Misconfigured, Unavailable
 from streams.engine.admin import verify
-from streams.engine.frames import FrameScheduler
 from streams.engine.health import Health
 from streams.engine.keeper import Keeper
 from streams.engine.metrics import Metrics
@@ -107,7 +105,6 @@ def create_app(
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
         Table=KeeperTable,
-        ConsumerScheduler=FrameScheduler,
         agent_supervisor=CrashingSupervisor,
         # A standby would read every changelog a second time, for rows it may not serve.
         table_standby_replicas=0,
@@ -155,10 +152,7 @@ def _wire(app: App, settings: Settings, role: Role) -> None:
 
     async def listen(stream: Any) -> None:
         async for event in stream.noack().events():
-            message = event.message
-            rounds.put(
-                message.generation_id, TopicPartition(message.topic, message.partition), event.value
-            )
+            rounds.put(event.message.generation_id, event.value)
 
     inboxes = [settings.topic(name) for name in role.topics]
     app.agent(app.topic(*inboxes, **_RAW), name=f"{role.name}-listener", concurrency=1)(listen)

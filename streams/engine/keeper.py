@@ -201,7 +201,7 @@ class Keeper(Role):
     def address(self, row_key: bytes, command: Any) -> Addressed:
         """Return an unnumbered *command* about a row, for this keeper's own inbox."""
         route = self._routes.get(type(command))
-        return (route.key(command) if route else row_key), seal(command), ()
+        return (route.key(command) if route else row_key), seal(command), []
 
     def _halt(self, p: int, why: str) -> None:
         if (part := self.store.parts.get(p)) is not None:

@@ -11,17 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 from agents.letters import Addressed
 from streams.topics import BATCH_BYTES_MAX
 
 Lane = tuple[str, int]
-_NO_HEADERS: list[tuple[str, bytes]] = []
 
 
 class Producer(driver.Producer):
     """Faust's producer, made idempotent, with whole batches as its unit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        #: Lanes that were sent to before, so that their topic partition exists.
+        self._known: set[Lane] = set()
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
@@ -38,11 +43,21 @@ class Producer(driver.Producer):
         await all_of(acks)
 
     async def send_batch(self, lane: Lane, batch: BatchBuilder) -> "asyncio.Future[Any]":
-        """Hand over *batch*; the future is its acknowledgement."""
-        topic, partition = lane
-        sent: asyncio.Future[Any] = await self._ensure_producer().send_batch(
-            batch, topic, partition=partition
+        """
+        Hand over *batch*; the future is its acknowledgement.
+
+        aiokafka's own `send_batch` looks up metadata anew and wraps the future; where nothing of
+        the lane waits, neither is needed.
+        """
+        producer = self._ensure_producer()
+        accumulator = producer._message_accumulator  # noqa: SLF001
+        tp = TopicPartition(*lane)
+        if lane in self._known and not accumulator._batches.get(tp) and not accumulator._exception:  # noqa: SLF001
+            return accumulator._append_batch(batch, tp).future  # type: ignore[no-any-return]  # noqa: SLF001
+        sent: asyncio.Future[Any] = await producer.send_batch(
+            batch, tp.topic, partition=tp.partition
         )
+        self._known.add(lane)
         return sent
 
 
@@ -64,11 +79,10 @@ def fill(letters: Sequence[Addressed]) -> list[BatchBuilder]:
     batches = [batch]
     append = batch.append
     for key, value, headers in letters:
-        fields = list(headers) if headers else _NO_HEADERS
-        if append(key=key, value=value, timestamp=None, headers=fields) is None:
+        if append(key=key, value=value, timestamp=None, headers=headers) is None:
             # The first record of a batch is taken whatever its size.
             batch = new_batch()
             batches.append(batch)
             append = batch.append
-            append(key=key, value=value, timestamp=None, headers=fields)
+            append(key=key, value=value, timestamp=None, headers=headers)
     return batches

@@ -19,6 +19,7 @@ from faust.types import TP
 
 from agents.frames import Record
 from schemas.errors import Misconfigured, Unavailable
+from streams.engine.frames import Poll
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,10 +91,11 @@ class Rounds:
         """Does nothing wait?"""
         return not self._waiting
 
-    def put(self, generation: int, tp: TP, records: list[Record]) -> None:
-        """Let a frame wait for the next round."""
-        self._waiting.append((generation, tp, records))
-        self._records += len(records)
+    def put(self, generation: int, poll: Poll) -> None:
+        """Let what a poll brought wait for the next round."""
+        for tp, records in poll.items():
+            self._waiting.append((generation, tp, records))
+            self._records += len(records)
         self._something.set()
         if self.full:
             self._room.clear()

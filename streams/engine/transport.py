@@ -21,6 +21,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.engine.frames import FrameScheduler
 from streams.engine.producer import Producer
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class Consumer(driver.Consumer):
     _thread: ConsumerThread
     _brought_little = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scheduler = FrameScheduler(self._is_changelog_tp)
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -169,8 +174,6 @@ class Consumer(driver.Consumer):
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
         """Go on reading at *offsets*."""
         await self._thread.seek_to(offsets)
-        # Faust drops what lies below its own note of where it was.
-        self._read_offset.update({tp: offset or None for tp, offset in offsets.items()})
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
         """Do what Faust does, without its sleep of a second when no partition may be read yet."""
