@@ -30,7 +30,9 @@ def reserve(
     records: Annotated[int, typer.Option("--records", min=100, help="Commands a run.")] = 200_000,
     faust_records: Annotated[
         int | None,
-        typer.Option("--faust-records", min=100, help="Commands a run of Faust's; a 25th if unsaid."),
+        typer.Option(
+            "--faust-records", min=100, help="Commands a run of Faust's; a 25th if unsaid."
+        ),
     ] = None,
     skus: Annotated[int, typer.Option("--skus", min=1, help="SKUs they are spread over.")] = 1_000,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the median counts.")] = 3,
@@ -57,9 +59,7 @@ def reserve(
     _show(lambda settings, say: measure(settings, job, say), reserved, as_json=as_json)
 
 
-@app.command(
-    epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate"
-)
+@app.command(epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate")
 def flow(
     *,
     rate: Annotated[int, typer.Option("--rate", min=1, help="Three-line orders a second.")] = 1_000,

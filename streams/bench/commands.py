@@ -62,7 +62,10 @@ class OrderKeeper:
     """The order keeper as the stock keeper knows it: its letters, numbered without a gap."""
 
     def __init__(self, settings: Settings) -> None:
-        counts = {ORDER_COMMANDS.name: settings.partitions, STOCK_COMMANDS.name: settings.partitions}
+        counts = {
+            ORDER_COMMANDS.name: settings.partitions,
+            STOCK_COMMANDS.name: settings.partitions,
+        }
         self._partition_of = partitioner(counts)
         self._posts = [
             Post(orders.TABLE.name, orders.TABLE.number, p, ROUTES, self._partition_of)
@@ -88,5 +91,5 @@ class OrderKeeper:
         for command in receipts(0, skus):
             key = command.sku.encode()
             lane = (STOCK_COMMANDS.name, self._partition_of(STOCK_COMMANDS.name, key))
-            lanes.setdefault(lane, []).append((key, seal(command), ()))
+            lanes.setdefault(lane, []).append((key, seal(command), []))
         return lanes

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 from pydantic import SecretStr
 
 from schemas.errors import Misconfigured
@@ -44,6 +45,7 @@ _READY_S = 90.0
 _POLL_S = 0.25
 #: No new row for so long: no more are coming.
 _QUIET_S = 30.0
+_DROP_TRIES = 40
 _PROC = Path("/proc")
 Progress = Callable[[str], None]
 
@@ -90,7 +92,9 @@ class Job:
     skus: int = 500
 
 
-async def measure(settings: Settings, job: Job, progress: Progress = lambda _: None) -> dict[str, Any]:
+async def measure(
+    settings: Settings, job: Job, progress: Progress = lambda _: None
+) -> dict[str, Any]:
     """Return the figures of *job*. Raises NotAnswered, ProcessEnded, Misconfigured, Unavailable."""
     async with _installed(settings, job) as (its, env):
         figures = await (_drained if job.backlog else _paced)(its, env, job, progress)
@@ -135,9 +139,11 @@ async def _drained(
         while not feed.ended():
             await asyncio.sleep(_POLL_S)
     with _workers(env, job) as workers:
+        # What it takes to start is not part of the rate: count from the first rows on.
+        done = await _arrived(its, 1, progress, workers.check)
         before = _cpu(workers, its)
         await _arrived(its, job.backlog, progress, workers.check)
-        used = _used(before, _cpu(workers, its), job.backlog)
+        used = _used(before, _cpu(workers, its), max(1, job.backlog - done))
         memory = _memory(workers)
     found = await _ask(its, DRAINED)
     return {
@@ -183,13 +189,13 @@ async def _receive(its: Settings, bought: Trade, progress: Progress) -> None:
 
 async def _arrived(
     its: Settings, orders: int, progress: Progress, *checks: Callable[[], object]
-) -> None:
-    """Wait until every order has its verdict in PostgreSQL."""
+) -> int:
+    """Wait until so many *orders* have their verdict in PostgreSQL; return how many have."""
     loop = asyncio.get_running_loop()
     connection = await connect(_reader(its), name="orderflow-bench")
     before, moved = (-1, -1), loop.time()
     try:
-        while before != (orders, orders):
+        while before[1] < orders:
             row = await connection.fetchrow(PROGRESS)
             now = (row[0], row[1])
             if now != before:
@@ -203,6 +209,7 @@ async def _arrived(
             for check in checks:
                 check()
             await asyncio.sleep(_POLL_S)
+        return before[1]
     finally:
         await connection.close()
 
@@ -273,9 +280,7 @@ async def _installed(
         for name, dsn in (("owner", owner), ("ledger", ledger), ("reader", reader))
     }
     secret = {f"postgres_{name}": SecretStr(dsn) for name, dsn in dsns.items()}
-    its = installation(settings, "flow").model_copy(
-        update={"partitions": job.partitions, **secret}
-    )
+    its = installation(settings, "flow").model_copy(update={"partitions": job.partitions, **secret})
     await _as_owner(owner, f'CREATE DATABASE "{database}"')
     try:
         roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}
@@ -290,7 +295,7 @@ async def _installed(
         yield its, environment(its) | dsn_env
     finally:
         await forget(its)
-        await _as_owner(owner, f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        await _drop(owner, database)
 
 
 async def _as_owner(owner: str, statement: str) -> None:
@@ -299,6 +304,18 @@ async def _as_owner(owner: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def _drop(owner: str, database: str) -> None:
+    """Drop *database* once the connections of the workers, which have ended, are gone as well."""
+    for left in reversed(range(_DROP_TRIES)):
+        try:
+            await _as_owner(owner, f'DROP DATABASE IF EXISTS "{database}"')
+            return
+        except asyncpg.ObjectInUseError:
+            if not left:
+                raise
+            await asyncio.sleep(_POLL_S)
 
 
 async def _ask(its: Settings, question: str, *values: Any) -> Any:

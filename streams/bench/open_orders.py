@@ -42,9 +42,7 @@ def _templates() -> Iterator[Any]:
     for platform in trade.platforms:
         shop = Shop(platform=platform, shop=SHOP, hold_for_ms=24 * _HOUR_MS)
         directory.put(reference_key(shop), json.encode(shop))
-    to = Destinations(
-        topics.ORDER_COMMANDS.name, topics.STOCK_COMMANDS.name, topics.PARKED.name
-    )
+    to = Destinations(topics.ORDER_COMMANDS.name, topics.STOCK_COMMANDS.name, topics.PARKED.name)
     intake = Intake(ADAPTERS, directory, to, 24 * _HOUR_MS)
     for said in statements(trade):
         draft = said.draft

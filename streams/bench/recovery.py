@@ -82,7 +82,9 @@ class Start(NamedTuple):
     peak_mib: float | None
 
 
-async def measure(settings: Settings, job: Job, progress: Progress = lambda _: None) -> dict[str, Any]:
+async def measure(
+    settings: Settings, job: Job, progress: Progress = lambda _: None
+) -> dict[str, Any]:
     """Return the figures of *job*. Raises NotAnswered, ProcessEnded, Misconfigured."""
     its = installation(settings, "recovery")
     async with broker(its, TOPICS) as connected:
@@ -168,7 +170,7 @@ class Filler:
 
     def _heard(self, inbox: Topic, partition: int) -> list[tuple[tuple[str, int], BatchBuilder]]:
         (command,) = receipts(0, 1)
-        return backlog({(inbox.name, partition): [(command.sku.encode(), seal(command), ())]})
+        return backlog({(inbox.name, partition): [(command.sku.encode(), seal(command), [])]})
 
 
 def _commits(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -196,7 +196,7 @@ class FaustWay:
         for sku, fields in commands:
             key = sku.encode()
             lane = (STOCK_COMMANDS.name, self._partition_of(STOCK_COMMANDS.name, key))
-            lanes.setdefault(lane, []).append((key, orjson.dumps(fields), ()))
+            lanes.setdefault(lane, []).append((key, orjson.dumps(fields), []))
         return lanes
 
 
@@ -218,7 +218,9 @@ def worker(settings: Settings, roles: str) -> Child:
     return Child(f"the worker {roles}", argv, environment(settings))
 
 
-async def measure(settings: Settings, job: Job, progress: Progress = lambda _: None) -> dict[str, Any]:
+async def measure(
+    settings: Settings, job: Job, progress: Progress = lambda _: None
+) -> dict[str, Any]:
     """Return the figures of *job*. Raises CountsDiffer, NotAnswered, ProcessEnded, Misconfigured."""
     ours: list[Run] = []
     faust: list[Run] = []
@@ -389,9 +391,22 @@ async def latency(settings: Settings, job: Job, progress: Progress) -> dict[str,
         side = Ours(its)
         with side.child() as child:
             await _receive(connected, side, child, job.skus, say)
-            starts = (await connected.ends(STOCK_COMMANDS.name), await connected.ends(ORDER_COMMANDS.name))
-            argv = (sys.executable, "-m", "streams.bench.sender", str(job.rate), str(count), str(job.skus))
-            with Sampler({"client": child.pid}) as sampler, Child("the sender", argv, environment(its)) as sender:
+            starts = (
+                await connected.ends(STOCK_COMMANDS.name),
+                await connected.ends(ORDER_COMMANDS.name),
+            )
+            argv = (
+                sys.executable,
+                "-m",
+                "streams.bench.sender",
+                str(job.rate),
+                str(count),
+                str(job.skus),
+            )
+            with (
+                Sampler({"client": child.pid}) as sampler,
+                Child("the sender", argv, environment(its)) as sender,
+            ):
 
                 def check() -> None:
                     child.check()
