@@ -30,7 +30,7 @@ async def double(batches: Sequence[Batch]) -> list[Output]:
             add = decode(record.value[PREFIX_BYTES:])
             said.append(
                 Output(
-                    TOTALS.name, add.key.encode(), seal(Total(add.key, add.n * 2)), (("x", b"y"),)
+                    TOTALS.name, add.key.encode(), seal(Total(add.key, add.n * 2)), [("x", b"y")]
                 )
             )
     return said
