@@ -56,6 +56,7 @@ def add_to(app: typer.Typer) -> None:
         (check, "check", ("orderflow check", "orderflow check --json | tail -1")),
         (topology, "topology", ("orderflow topology",)),
         (state_machines, "state-machines", ("orderflow state-machines > docs/state-machines.md",)),
+        (events, "events", ("orderflow events", "orderflow events --into docs/events")),
     ):
         app.command(name, epilog=examples(*lines), rich_help_panel="Look")(command)
 
@@ -255,3 +256,22 @@ def state_machines() -> None:
     from streams.drawings import page
 
     sys.stdout.write(page())
+
+
+def events(
+    *,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Write one file an event type there.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of every public event, as subscribers may rely on it."""
+    from streams.contract import schemas, text_of
+
+    documents = schemas()
+    if into is None:
+        sys.stdout.write(text_of(documents))
+        return
+    into.mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        (into / f"{name}.json").write_text(text_of(document), "utf-8")
+    sys.stdout.write(f"{len(documents)} schemas in {into}\n")

@@ -1,0 +1,97 @@
+"""What subscribers get: CloudEvents that others can read, data that keeps to its published schema."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from cloudevents.v1.kafka import KafkaMessage, from_binary
+
+from agents.letters import Form
+from schemas.orders import ExpireHold, Refund, Status
+from streams.contract import schemas, text_of
+from streams.topology import ROUTES
+from tests.builders import HOLD_FOR, T0, a_line, a_statement, observe, receive
+from tests.simulation import House
+
+EVENTS = Path(__file__).parents[2] / "docs" / "events"
+TOPICS = ("order-events", "stock-events")
+
+
+def a_day() -> House:
+    """A day on which every kind of event happens."""
+    house = House()
+    house.tell(receive("LAMP", 5), receive("LAMP", 2))
+    house.settle()
+    lamps, rugs = a_line("LAMP", 1), a_line("RUG", 1)
+    stories = {
+        "1": (a_statement(Status.PENDING_PAYMENT, lamps, order="1"),),
+        "2": (a_statement(Status.PAID, lamps, rugs, order="2"),),
+        "3": (
+            a_statement(Status.PAID, lamps, order="3", at=1),
+            a_statement(Status.SHIPPED, lamps, order="3", at=2, refund=Refund.REFUNDING),
+            a_statement(Status.PAID, lamps, order="3", at=1),
+        ),
+    }
+    for story in stories.values():
+        for place, statement in enumerate(story):
+            house.tell(observe(statement, place))
+            house.settle()
+    house.now_ms = T0 + HOLD_FOR
+    house.tell(ExpireHold(order="taobao:lamps:1", deadline_ms=T0 + HOLD_FOR))
+    house.settle()
+    return house
+
+
+def heard(house: House):
+    for topic in TOPICS:
+        for partition in range(house.partitions):
+            for record in house.log(topic, partition):
+                yield topic, partition, record
+
+
+def test_every_event_is_a_cloudevent_that_the_standards_own_library_reads() -> None:
+    for topic, partition, record in heard(a_day()):
+        headers = dict(record.headers)
+        event = from_binary(KafkaMessage(headers=headers, key=record.key, value=record.value))
+        assert event["specversion"] == "1.0"
+        assert event["type"].startswith("com.orderflow.")
+        keeper = topic.removesuffix("-events").replace("order", "orders")
+        assert event["source"] == f"/orderflow/{keeper}/e0/p{partition}"
+        assert event["sequence"] == event["id"]
+        assert len(event["sequence"]) == 20
+
+
+def test_every_event_keeps_to_its_published_schema() -> None:
+    published = schemas()
+    seen = set()
+    for _, _, record in heard(a_day()):
+        kind = dict(record.headers)["ce_type"].decode()
+        seen.add(kind)
+        jsonschema.Draft202012Validator(published[kind]).validate(json.loads(record.value))
+
+    never = {"com.orderflow.stock.ignored.v1"}  # only a letter that met no hold makes it
+    assert seen == set(published) - never
+
+
+def test_a_field_of_the_wrong_kind_is_against_the_schema() -> None:
+    document = schemas()["com.orderflow.order.expired.v1"]
+    event = {"event": "order.expired", "order": "a:b:c", "version": "1"}
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(document).validate(event)
+
+
+def test_no_event_carries_what_is_personal() -> None:
+    personal = ("phone", "receiver", "buyer", "address", "email")
+    for kind, route in ROUTES.items():
+        if route.form is Form.EVENT:
+            assert not set(kind.__struct_fields__) & set(personal), kind
+
+
+def test_the_published_schemas_are_the_ones_the_words_make() -> None:
+    files = {file.stem: file.read_text(encoding="utf-8") for file in EVENTS.glob("*.json")}
+
+    assert files == {name: text_of(document) for name, document in schemas().items()}, (
+        "docs/events is stale: `orderflow events --into docs/events`"
+    )
