@@ -1,4 +1,4 @@
-"""What subscribers get: CloudEvents that others can read, data that keeps to its published schema."""
+"""What subscribers get: CloudEvents that others read, and data that keeps to its schema."""
 
 import json
 from pathlib import Path
