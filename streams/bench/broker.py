@@ -1,5 +1,5 @@
 """
-The broker as a measurement uses it: topics of its own, batches made beforehand, everything read back.
+The broker as a measurement uses it: own topics, batches made beforehand, everything read back.
 
 Promise: every topic of a measurement has a prefix nobody else has, and is gone afterwards. Times
 are the broker's append times, so one clock serves both ends of every figure.
@@ -164,7 +164,7 @@ class Broker:
             await asyncio.sleep(_POLL_S)
 
     async def read(self, topic: str, since: Ends | None = None) -> list[Heard]:
-        """Return every record of *topic* from *since* (or the beginning) to its end, as it is now."""
+        """Return every record of *topic* from *since* (or the beginning) to where it ends now."""
         ends = await self.ends(topic)
         starts = since or dict.fromkeys(ends, 0)
         left = {tp: end for tp, end in ends.items() if end > starts[tp]}

@@ -136,8 +136,7 @@ async def _drained(
         await _receive(its, bought, progress)
     progress(f"{job.backlog:,} orders are put on the raw topics")
     with _feed(env, bought) as feed:
-        while not feed.ended():
-            await asyncio.sleep(_POLL_S)
+        await asyncio.to_thread(feed.wait)
     with _workers(env, job) as workers:
         # What it takes to start is not part of the rate: count from the first rows on.
         done = await _arrived(its, 1, progress, workers.check)

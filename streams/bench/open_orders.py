@@ -1,6 +1,6 @@
 """Rows of open orders, made by the real adapters, intake and rules from generated messages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle, islice
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +43,8 @@ def _templates() -> Iterator[Any]:
         shop = Shop(platform=platform, shop=SHOP, hold_for_ms=24 * _HOUR_MS)
         directory.put(reference_key(shop), json.encode(shop))
     to = Destinations(topics.ORDER_COMMANDS.name, topics.STOCK_COMMANDS.name, topics.PARKED.name)
-    intake = Intake(ADAPTERS, directory, to, 24 * _HOUR_MS)
+    adapters: Mapping[str, Any] = ADAPTERS  # frozen: their attributes are read-only
+    intake = Intake(adapters, directory, to, 24 * _HOUR_MS)
     for said in statements(trade):
         draft = said.draft
         record = SimpleNamespace(

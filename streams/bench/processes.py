@@ -89,6 +89,11 @@ class Child:
             raise ProcessEnded(f"{self.name} ended with {code}: {self.last_words()}")
         return code == 0
 
+    def wait(self) -> None:
+        """Block until it has ended. Raises ProcessEnded if it failed."""
+        self._running().wait()
+        self.ended()
+
     def check(self) -> None:
         """Raise ProcessEnded unless it is running."""
         if self.ended():
@@ -107,7 +112,7 @@ class Child:
 
 
 class Sampler(threading.Thread):
-    """Reads the CPU of some processes over and over, so that it is known for any span afterwards."""
+    """Reads the CPU of some processes over and over: then it is known for any span."""
 
     EVERY_S = 0.02
 

@@ -10,6 +10,7 @@ Afterwards the latency of the keeper's step is taken at a steady rate, with the 
 another process: from the broker's append of the command to its append of the answer.
 """
 
+import asyncio
 import sys
 import tempfile
 from collections import Counter
@@ -28,11 +29,9 @@ from schemas.orders import StockAnswered
 from schemas.stock import HoldStock
 from streams.bench.broker import (
     Broker,
-    Ends,
     Heard,
     Lane,
     Lanes,
-    NotAnswered,
     backlog,
     broker,
     environment,
@@ -85,7 +84,7 @@ _answer = msgpack.Decoder(StockAnswered).decode
 Progress = Callable[[str], None]
 
 
-class CountsDiffer(OrderflowError):
+class CountsDiffer(OrderflowError):  # noqa: N818  named as the other errors are
     """What came out does not match what was asked."""
 
 
@@ -113,8 +112,13 @@ class Run(NamedTuple):
 class Side(Protocol):
     """One of the two that do the job."""
 
-    name: str
-    topics: tuple[Topic, ...]
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics it needs beside those of the job."""
 
     def child(self) -> Child:
         """Return its process, not yet started."""
@@ -221,7 +225,7 @@ def worker(settings: Settings, roles: str) -> Child:
 async def measure(
     settings: Settings, job: Job, progress: Progress = lambda _: None
 ) -> dict[str, Any]:
-    """Return the figures of *job*. Raises CountsDiffer, NotAnswered, ProcessEnded, Misconfigured."""
+    """Return the figures of *job*; raises CountsDiffer, NotAnswered, ProcessEnded."""
     ours: list[Run] = []
     faust: list[Run] = []
     for nth in range(1, job.runs + 1):
@@ -304,8 +308,6 @@ async def _receive(broker: Broker, side: Side, child: Child, skus: int, say: _Sa
 
 async def _settled(broker: Broker) -> None:
     """Wait until nothing more is said about what was received."""
-    import asyncio  # noqa: PLC0415
-
     before = None
     while before != (now := await broker.ends(STOCK_EVENTS.name)):
         before = now

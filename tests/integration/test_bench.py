@@ -1,0 +1,109 @@
+"""`orderflow bench` on the real broker, small: all figures are there, every count is compared."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from agents.letters import seal
+from schemas.orders import StockAnswered
+from streams.bench.broker import Heard
+from streams.bench.commands import OrderKeeper, holds
+from streams.bench.reserve import CountsDiffer, Ours, _compare, percentile
+from streams.settings import Settings
+from tests.integration.conftest import ROOT, _addresses
+
+pytestmark = pytest.mark.stack
+
+RESERVE = {
+    "ratio_to_faust", "rate", "rate_faust", "client_cpu_us", "client_cpu_us_faust",
+    "broker_cpu_us", "broker_cpu_us_faust", "latency_p50_ms", "latency_p99_ms", "latency_max_ms",
+    "records", "runs", "machine",
+}  # fmt: skip
+RECOVERY = {"rows", "recovery_s", "rows_per_s", "ready_s", "memory_mib", "open_orders"}
+FLOW = {"orders", "rate", "row_p50_ms", "row_p99_ms", "verdict_p99_ms", "workers_cpu_us"}
+MACHINE = {"cores", "cpu", "memory", "python", "kafka"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, str]:
+    """What a command needs to find the stack."""
+    found = _addresses()
+    if "ORDERFLOW_KAFKA" not in found:
+        pytest.fail("The stack is not there: `make up`.")
+    return found
+
+
+def bench(stack: dict[str, str], *args: str) -> dict[str, Any]:
+    """Run a measurement; it ends with 0 only if everything came out once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "bench", *args, "--json"],
+        env={**os.environ, **stack},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def test_a_small_reserve_counts_every_outcome_on_both_sides(stack: dict[str, str]):
+    figures = bench(stack, "reserve", "--records", "2000", "--runs", "1", "--seconds", "1")
+
+    assert figures.keys() >= RESERVE
+    assert figures["machine"].keys() == MACHINE
+    assert figures["records"] == 2_000
+    assert figures["rate"] > figures["rate_faust"] > 0
+    assert figures["latency_p50_ms"] <= figures["latency_p99_ms"] <= figures["latency_max_ms"]
+
+
+def test_a_small_recovery_reads_every_row(stack: dict[str, str]):
+    figures = bench(stack, "recovery", "--rows", "20000", "--orders", "300", "--runs", "1")
+
+    assert figures.keys() >= RECOVERY
+    assert figures["rows_per_s"] > 0
+
+
+def test_a_small_flow_brings_every_order_to_postgres(stack: dict[str, str]):
+    figures = bench(stack, "flow", "--rate", "50", "--seconds", "2", "--workers", "1")
+
+    assert figures.keys() >= FLOW
+    assert figures["orders"] == 250
+    assert figures["row_p50_ms"] <= figures["row_p99_ms"] <= figures["row_max_ms"]
+
+
+def test_a_missing_answer_is_no_figure():
+    settings = Settings(kafka="nowhere:1")
+
+    with pytest.raises(CountsDiffer, match="2 commands, 1 answers"):
+        _compare(Ours(settings), range(2), [_answer(settings)], [])
+
+
+def test_letters_of_one_sender_to_one_inbox_have_no_gap():
+    keeper = OrderKeeper(Settings(kafka="nowhere:1", partitions=2))
+    sent = [keeper.letters(holds(first, 50, 10)) for first in (0, 50)]
+
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for lanes in sent:
+        for (_, inbox), letters in lanes.items():
+            for _, value, _ in letters:
+                place = (inbox, int.from_bytes(value[2:4], "big"))
+                numbers.setdefault(place, []).append(int.from_bytes(value[8:16], "big"))
+    assert sum(map(len, numbers.values())) == 100
+    assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
+
+
+def test_a_percentile_is_a_value_that_was_met():
+    assert percentile([1, 2, 3, 100], 0.5) == 3
+    assert percentile([7], 0.99) == 7
+
+
+def _answer(settings: Settings) -> Heard:
+    (first,) = holds(0, 1, 10)
+    return Heard(0, b"", seal(StockAnswered(order=first.order, sku=first.sku, attempt=1)), 0)
