@@ -242,6 +242,7 @@ async def measure(
     pid = listener(settings.kafka.split(",")[0])
     return {
         "ratio_to_faust": _round(median(a.rate / b.rate for a, b in zip(ours, faust, strict=True))),
+        "cpu_ratio_to_faust": _cpu_ratio(ours, faust),
         **_figures(ours, ""),
         **_figures(faust, "_faust"),
         **took,
@@ -365,6 +366,13 @@ def _figured(answers: Sequence[Heard], sampler: Sampler, resident: float | None)
         return None if used is None else used * 1e6 / counted
 
     return Run(counted / (last - first) * 1000, each("client"), each("broker"), resident)
+
+
+def _cpu_ratio(ours: Sequence[Run], faust: Sequence[Run]) -> float | None:
+    """Return how many times the CPU an outcome costs Faust's worker; steadier where others work."""
+    pairs = [(a.client_cpu_us, b.client_cpu_us) for a, b in zip(ours, faust, strict=True)]
+    ratios = [theirs / its for its, theirs in pairs if its and theirs]
+    return _round(median(ratios)) if ratios else None
 
 
 def _figures(runs: Sequence[Run], suffix: str) -> dict[str, Any]:

@@ -21,7 +21,10 @@ def reserved(to: "Console", figures: Mapping[str, Any]) -> None:
     ):
         sides.add_row(said, cell(figures[name]), cell(figures[f"{name}_faust"]))
     to.print(sides)
-    to.print(f"orderflow does {cell(figures['ratio_to_faust'])} times as many.")
+    to.print(
+        f"orderflow does {cell(figures['ratio_to_faust'])} times as many, each for "
+        f"1/{cell(figures['cpu_ratio_to_faust'])} of the worker's CPU."
+    )
     to.print(
         f"At {cell(figures['latency_rate'])} commands a second a step takes "
         f"{cell(figures['latency_p50_ms'])} ms (p50), {cell(figures['latency_p99_ms'])} ms (p99), "

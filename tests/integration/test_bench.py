@@ -19,7 +19,8 @@ from tests.integration.conftest import ROOT, _addresses
 pytestmark = pytest.mark.stack
 
 RESERVE = {
-    "ratio_to_faust", "rate", "rate_faust", "client_cpu_us", "client_cpu_us_faust",
+    "ratio_to_faust", "cpu_ratio_to_faust", "rate", "rate_faust",
+    "client_cpu_us", "client_cpu_us_faust",
     "broker_cpu_us", "broker_cpu_us_faust", "latency_p50_ms", "latency_p99_ms", "latency_max_ms",
     "records", "runs", "machine",
 }  # fmt: skip
