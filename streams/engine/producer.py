@@ -50,10 +50,11 @@ class Producer(driver.Producer):
         the lane waits, neither is needed.
         """
         producer = self._ensure_producer()
-        accumulator = producer._message_accumulator  # noqa: SLF001
+        waiting = producer._message_accumulator  # noqa: SLF001
         tp = TopicPartition(*lane)
-        if lane in self._known and not accumulator._batches.get(tp) and not accumulator._exception:  # noqa: SLF001
-            return accumulator._append_batch(batch, tp).future  # type: ignore[no-any-return]  # noqa: SLF001
+        usual = lane in self._known and not (waiting._closed or waiting._exception)  # noqa: SLF001
+        if usual and not waiting._batches.get(tp):  # noqa: SLF001
+            return waiting._append_batch(batch, tp).future  # type: ignore[no-any-return]  # noqa: SLF001
         sent: asyncio.Future[Any] = await producer.send_batch(
             batch, tp.topic, partition=tp.partition
         )

@@ -37,6 +37,9 @@ STARTS_WITHIN_S = 0.5
 #: A log that ends before the position is looked at again for so long before it is a fault.
 END_WITHIN_S = 5.0
 
+#: With so many records a round is worth its own cost and does not wait for more.
+ENOUGH_RECORDS = 500
+
 Work = dict[TP, list[Record]]
 
 
@@ -57,6 +60,7 @@ class Rounds:
     def __init__(self, role: "Role", settings: Settings) -> None:
         self._role = role
         self._records_max = settings.round_records_max
+        self._every = settings.round_every.total_seconds()
         self._waiting: list[tuple[int, TP, list[Record]]] = []
         self._records = 0
         self._frames_max = settings.frames_waiting_max
@@ -145,8 +149,19 @@ class Rounds:
                 await role.tend()
                 tended = now
             self._between.set()
-            # A round that never had to wait would keep the consumer from its turn.
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """
+        Return for how long more may gather before the next round, s.
+
+        Small rounds one after the other cost more CPU than their records do; where enough waits,
+        or a round took its time, there is no pause. It is never skipped altogether: a round that
+        never had to wait would keep the consumer from its turn.
+        """
+        if self._records >= ENOUGH_RECORDS or self.stopping:
+            return 0.0
+        return max(0.0, self._began + self._every - time.monotonic())
 
     async def _next(self, within: float) -> bool:
         """Wait for something to do, at most *within*; False when no further round may begin."""

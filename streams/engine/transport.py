@@ -33,7 +33,7 @@ FETCH_WAIT_MS_MAX = 100
 #: How long an unread partition may keep its node from being asked again; 100 ms in aiokafka.
 PREFETCH_BACKOFF_S = 0.005
 #: A poll that brings more than this is followed by the next at once.
-MUCH = 200
+MUCH = 20
 #: Records a poll of a changelog brings at most: recovery has no latency to keep.
 RECOVERY_RECORDS_MAX = 10_000
 #: While the rounds have enough to do, a rebalance is looked for this often.

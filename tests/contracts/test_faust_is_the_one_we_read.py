@@ -17,7 +17,7 @@ import pytest
 READ: dict[str, tuple[str, str]] = {
     "faust.transport.utils:DefaultSchedulingStrategy.iterate": (
         "aa1147fa5c21",
-        "frames: one frame a partition and poll",
+        "frames: overridden",
     ),
     "faust.transport.consumer:Consumer.getmany": (
         "4b168d84882a",
@@ -29,7 +29,7 @@ READ: dict[str, tuple[str, str]] = {
     ),
     "faust.transport.consumer:Consumer._drain_messages": (
         "44a2500309e8",
-        "transport: records below `_read_offset` are dropped",
+        "frames: polls are numbered, because what lies below `_read_offset` is dropped",
     ),
     "faust.transport.consumer:Consumer.perform_seek": (
         "0e8c130ff4b0",
@@ -258,6 +258,10 @@ READ: dict[str, tuple[str, str]] = {
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": (
         "5ed1c5b1367a",
         "producer: one waiting batch a partition",
+    ),
+    "aiokafka.producer.message_accumulator:MessageAccumulator._append_batch": (
+        "4762abfc42cb",
+        "producer: called by us where nothing waits",
     ),
     "aiokafka.producer.message_accumulator:MessageAccumulator._pop_batch": (
         "41cc98a298ef",
