@@ -71,8 +71,8 @@ def flow(
         int, typer.Option("--backlog", min=100, help="Orders that wait, with --saturate.")
     ] = 60_000,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Worker processes, each with all roles.")
-    ] = 2,
+        int, typer.Option("--workers", min=1, help="Worker processes of each kind.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Take orders all the way: from the raw message to the row in PostgreSQL."""

@@ -39,7 +39,9 @@ from streams.postgres import schema
 from streams.postgres.connecting import connect
 from streams.settings import Settings
 
-ROLES = "intake,orders,stock,ledger"
+#: Two kinds of process share two cores better than two of one kind: each role polls, sends and
+#: commits once, for all partitions.
+LAYOUT = ("intake,ledger", "orders,stock")
 WARM_S = 3.0
 _READY_S = 90.0
 _POLL_S = 0.25
@@ -87,7 +89,8 @@ class Job:
     seconds: float = 30.0
     #: 0: no backlog, latency at the rate. Else how many orders wait.
     backlog: int = 0
-    workers: int = 2
+    #: Processes of each kind.
+    workers: int = 1
     partitions: int = 4
     skus: int = 500
 
@@ -159,8 +162,8 @@ def _trade(orders: int, rate: float, skus: int) -> Trade:
 
 
 def _workers(env: Mapping[str, str], job: Job) -> Child:
-    slots = ("--slots", str(job.workers))
-    argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", ROLES, *slots)
+    roles = [word for group in LAYOUT for word in ("--roles", group)]
+    argv = (sys.executable, "-m", "streams.cli", "worker", *roles, "--slots", str(job.workers))
     return Child("the workers", argv, env)
 
 

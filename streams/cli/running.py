@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
             (
                 "orderflow worker --roles intake,orders,stock,ledger",
                 "orderflow worker --roles stock --slots 2",
+                "orderflow worker --roles intake,ledger --roles orders,stock   (two processes)",
                 "orderflow worker --roles ledger --bare   (one process, no supervisor)",
             ),
         ),
@@ -55,9 +56,15 @@ def add_to(app: typer.Typer) -> None:
 def worker(
     *,
     roles: Annotated[
-        str, typer.Option("--roles", help="Which roles, separated by commas.")
-    ] = ALL_ROLES,
-    slots: Annotated[int, typer.Option("--slots", min=1, max=64, help="How many processes.")] = 1,
+        list[str],
+        typer.Option(
+            "--roles",
+            help="Which roles, separated by commas; given again, for another kind of process.",
+        ),
+    ] = [ALL_ROLES],  # noqa: B006  Typer reads it, nobody changes it
+    slots: Annotated[
+        int, typer.Option("--slots", min=1, max=64, help="How many processes of each kind.")
+    ] = 1,
     bare: Annotated[
         bool, typer.Option("--bare", help="This process itself, without a supervisor.")
     ] = False,
@@ -72,19 +79,19 @@ def worker(
     from streams import roles as known
     from streams.engine.app import serve
 
-    names = [name.strip() for name in roles.split(",") if name.strip()]
-    if bare and slots != 1:
-        stop("--bare is one process; leave out --slots.", BAD_INPUT)
+    groups = [[name.strip() for name in some.split(",") if name.strip()] for some in roles]
+    if bare and (slots != 1 or len(groups) != 1):
+        stop("--bare is one process; leave out --slots and give --roles once.", BAD_INPUT)
     loaded = settings(every_line=True, log_file=log)
-    made = known.build(loaded, names)
+    made = [known.build(loaded, names) for names in groups]
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "ascii")
     if bare:
-        serve(loaded, made)
+        serve(loaded, made[0])
     from streams.cli import supervised
 
     options = ("--log", str(log)) if log else ()
-    raise typer.Exit(supervised.run(loaded, names, slots, *options))
+    raise typer.Exit(supervised.run(loaded, groups, slots, *options))
 
 
 def share(said: str) -> float:

@@ -26,24 +26,27 @@ from streams.settings import Settings
 SLOTS_MAX = 256
 
 
-def run(settings: Settings, roles: Sequence[str], slots: int, *options: str) -> int:
-    """Keep *roles* running in so many *slots* until SIGTERM; return the exit code."""
-    with slots_of(settings, roles, slots) as names:
-        made = commands(settings, roles, names, *options)
+def run(settings: Settings, groups: Sequence[Sequence[str]], slots: int, *options: str) -> int:
+    """Keep so many processes of each group of roles running until SIGTERM; return the code."""
+    with ExitStack() as taken:
+        made: list[Command] = []
+        for roles in groups:
+            names = taken.enter_context(slots_of(settings, roles, slots))
+            made += commands(settings, roles, names, *options, first=len(made))
         return asyncio.run(supervise(made, settings.grace))
 
 
 def commands(
-    settings: Settings, roles: Sequence[str], names: Sequence[str], *options: str
+    settings: Settings, roles: Sequence[str], names: Sequence[str], *options: str, first: int = 0
 ) -> list[Command]:
-    """Return one process for each slot of *names*, each with all of *roles*."""
+    """Return one process for each slot of *names*, each with all of *roles*, numbered on."""
     argv = (sys.executable, "-m", "streams.cli", "worker", "--bare", "--roles", ",".join(roles))
     return [
         Command(
             argv=(*argv, *options),
             env={"ORDERFLOW_SLOT": name, **_health(settings, number)},
         )
-        for number, name in enumerate(names)
+        for number, name in enumerate(names, first)
     ]
 
 
