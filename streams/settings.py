@@ -35,11 +35,11 @@ class Settings(BaseSettings):
     replication: int = Field(default=1, ge=1, le=9)
 
     #: The most records a round takes; while it waits for the broker the next one gathers.
-    round_records_max: int = Field(default=2_000, ge=1)
+    round_records_max: int = Field(default=4_000, ge=1)
     #: A round with little to do begins this long after the last began, at the earliest.
     round_every: timedelta = timedelta(milliseconds=4)
     #: The most records one poll brings of one partition.
-    poll_records_max: int = Field(default=500, ge=1)
+    poll_records_max: int = Field(default=2_000, ge=1)
     #: Frames that may wait between the consumer and the rounds.
     frames_waiting_max: int = Field(default=512, ge=1)
     #: Pause between two polls that brought little; 0 spins.
