@@ -68,7 +68,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "ORDERFLOW_PARTITIONS": str(settings.partitions),
         "ORDERFLOW_REPLICATION": str(settings.replication),
         "ORDERFLOW_SLOT": "",
-        "ORDERFLOW_HEALTH_PORT": __import__("os").environ.get("HP", "0"),
+        "ORDERFLOW_HEALTH_PORT": "0",
     }
 
 
