@@ -191,7 +191,9 @@ ON CONFLICT (command_id) DO NOTHING;
 
 -- name: orders_called
 -- The orders under this key, or with this platform's id in any shop; newest first, at most 20.
-SELECT *, reservation AS reservation_now
+-- What still asks while a line has no SKU of ours waits for its mapping.
+SELECT *, CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
+    AS reservation_now
 FROM orders
 WHERE order_key = $1 OR order_id = $1
 ORDER BY first_received_at DESC

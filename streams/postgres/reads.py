@@ -63,7 +63,8 @@ class Reads:
 
     async def order(self, word: str) -> list[Row]:
         """Return the orders called *word*: a key `platform:shop:id`, or a bare id in any shop."""
-        return await self._rows("orders_called", word)
+        found = await self._rows("orders_called", word)
+        return [row | {"short": json.decode(row["short"] or "[]")} for row in found]
 
     async def order_story(self, key: str) -> Row | None:
         """Return everything known about one order; None if there is no such order."""

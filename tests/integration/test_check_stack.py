@@ -129,7 +129,8 @@ async def test_without_an_address_of_postgres_the_answer_is_no_unless_that_was_a
     shop: Settings,
 ) -> None:
     await publish(shop, DAY)
-    blind = shop.model_copy(update={"postgres_ledger": None, "postgres_reader": None})
+    nowhere = {"postgres_owner": None, "postgres_ledger": None, "postgres_reader": None}
+    blind = shop.model_copy(update=nowhere)
 
     report = await run(blind, now_ms=DAY.now_ms)
     asked = await run(blind, without_postgres=True, now_ms=DAY.now_ms)
