@@ -85,7 +85,7 @@ async def working(
     assert code == 0
 
 
-async def until(condition: Any, within: float = 15.0) -> None:
+async def until(condition: Any, within: float = 30.0) -> None:
     """Wait for *condition*; fail when it does not come."""
     async with asyncio.timeout(within):
         while True:

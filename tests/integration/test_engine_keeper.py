@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from msgspec import msgpack
@@ -154,6 +154,16 @@ async def test_a_hole_in_the_inbox_halts_its_partition(topics: Settings):
         # The marker that ends a transaction takes an offset and is no record.
         await producer.send(topics.topic("counts"), b"x", partition=home)
     await producer.stop()
+    # The broker writes the marker after it has answered: only behind it there is a hole.
+    consumer = AIOKafkaConsumer(bootstrap_servers=topics.kafka)
+    await consumer.start()
+    counts = TopicPartition(topics.topic("counts"), home)
+
+    async def marked() -> bool:
+        return (await consumer.end_offsets([counts]))[counts] == 3
+
+    await shop.until(marked)
+    await consumer.stop()
     await shop.send(topics, [Add("a", 1)])
 
     async with shop.working(topics, [keeper := shop.a_keeper()]):
