@@ -129,7 +129,7 @@ class Intake:
         if shop is None:
             reason = (
                 f"shop {said.shop!r} of {said.platform} is not in the reference data; "
-                "add it with `orderflow reference apply FILE`, then retry"
+                "add it with `orderflow reference apply FILE`, then feed the message again"
             )
             return Unusable(Cause.UNKNOWN_SHOP, "shop", reason)
         if said.created_at and said.created_at.ms > source.received_ms + self._future_max_ms:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec import json, msgpack
 
 from agents.frames import Inbox, park
-from agents.letters import unseal
+from agents.letters import UNHEARD, is_known, unseal
 from schemas.errors import PartitionHalted, UndecodableMessage
 from schemas.ledger import (
     AnswerRow,
@@ -266,19 +266,12 @@ def _is_repeat(
     before: Mapping[str, Heard],
     heard: dict[str, Heard],
 ) -> bool:
-    """Count a letter in *heard*; the same rule as `agents.letters.is_repeat`."""
-    known, last = heard.get(source) or before.get(source) or _UNHEARD
-    if epoch != known:
-        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known}")
-    if number <= last:
+    """Count a letter in *heard*; say whether it was heard before. Raises as `is_known` does."""
+    last = heard.get(source) or before.get(source) or UNHEARD
+    if is_known(source, last, epoch, number):
         return True
-    if number != last + 1:
-        raise PartitionHalted(f"letters {last + 1}..{number - 1} of {source} are lost")
     heard[source] = (epoch, number)
     return False
-
-
-_UNHEARD: Heard = (0, 0)
 
 
 # --- orders ---------------------------------------------------------------------------------------

@@ -99,21 +99,31 @@ def _name(sender: int) -> str:
 
 
 def is_repeat(got: dict[int, tuple[int, int]], sender: int, epoch: int, number: int) -> bool:
+    """Count a letter in *got*; say whether it was received before. Raises as `is_known` does."""
+    last = got.get(sender, UNHEARD)
+    if last == (epoch, number - 1):
+        got[sender] = (epoch, number)
+        return False
+    return is_known(_name(sender), last, epoch, number)
+
+
+def is_known(source: str, last: tuple[int, int], epoch: int, number: int) -> bool:
     """
-    Count a letter in *got*; say whether it was received before.
+    Say whether a letter of *source* came before, given epoch and number of the *last* one.
 
     Raises PartitionHalted where a letter is missing or the sender's epoch is unknown: both mean
     that this partition's past is not what its sender believes, which no retry can mend.
     """
-    known, last = got.get(sender, (epoch if epoch == 0 else -1, 0))
+    known, number_before = last
     if epoch != known:
-        raise PartitionHalted(f"a letter of {_name(sender)} has epoch {epoch}, known is {known}")
-    if number <= last:
-        return True
-    if number != last + 1:
-        raise PartitionHalted(f"letters {last + 1}..{number - 1} of {_name(sender)} are lost")
-    got[sender] = (epoch, number)
-    return False
+        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known}")
+    if number > number_before + 1:
+        raise PartitionHalted(f"letters {number_before + 1}..{number - 1} of {source} are lost")
+    return number <= number_before
+
+
+#: Epoch and number before the first letter of a source.
+UNHEARD = (0, 0)
 
 
 @lru_cache(4096)

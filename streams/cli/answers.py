@@ -153,11 +153,6 @@ def refuse(facts: Mapping[str, Any], sentence: str, *, as_json: bool, code: int 
     stop(sentence, code)
 
 
-def fresh_prefix(settings_: "Settings") -> str:
-    """Return how this installation's topics are called, for messages."""
-    return f" with prefix {settings_.topic_prefix!r}" if settings_.topic_prefix else ""
-
-
 def reader_of(settings_: "Settings") -> str:
     """Return the address that reads PostgreSQL; raises Misconfigured."""
     from schemas.errors import Misconfigured

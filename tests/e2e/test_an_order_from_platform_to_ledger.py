@@ -57,6 +57,14 @@ async def test_an_order_from_platform_to_ledger(tmp_path: Path) -> None:
             house.orderflow("stock", "receive", "BASKET-L", "10", "--reason", "delivery")
             house.orderflow("stock", "receive", "HOOK-C", "7", "--reason", "delivery")
 
+            # Somebody counts again, and sets one aside for a while. A correction that would take
+            # more than there is is refused, and the answer is no.
+            house.orderflow("stock", "adjust", "BASKET-L", "-1", "--reason", "count")
+            house.orderflow("stock", "adjust", "BASKET-L", "1", "--reason", "found it")
+            house.orderflow("stock", "adjust", "HOOK-C", "-8", "--reason", "count", code=1)
+            house.orderflow("stock", "freeze", "BASKET-L", "3", "--reason", "quality")
+            house.orderflow("stock", "unfreeze", "BASKET-L", "3", "--reason", "quality")
+
             # Taobao says: paid, two lines.
             order_id, payload = PAID
             house.orderflow("feed", str(payload), "--platform", "taobao", "--shop", "qingyou")
