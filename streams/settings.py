@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     request_timeout: timedelta = timedelta(seconds=60)
     #: How often the end of a changelog is compared with what its owner wrote.
     foreign_check_every: timedelta = timedelta(seconds=5)
+    #: Where keepers leave snapshots of their partitions; none: recovery reads whole changelogs.
+    snapshots: Path | None = None
+    #: A partition that changed has a snapshot at least this often.
+    snapshot_every: timedelta = timedelta(minutes=5)
     #: How often positions are reported to the consumer group, for lag dashboards only.
     report_every: timedelta = timedelta(seconds=5)
     #: SIGTERM to exit: the running round ends, within this.

@@ -18,9 +18,11 @@ PLATFORMS = (
 RAW_BYTES_MAX = 3 * 1024 * 1024
 #: One commit of a keeper is one record batch; the producer's batches stay below this.
 BATCH_BYTES_MAX = 1_000_000
+#: What a changelog says of rows that are gone can be read for this long at least.
+TOMBSTONES_KEPT = timedelta(days=1)
 
 
-def _ms(**span: int) -> str:
+def _ms(**span: float) -> str:
     return str(timedelta(**span) // timedelta(milliseconds=1))
 
 
@@ -92,6 +94,8 @@ def changelog(table: str) -> Topic:
             "cleanup.policy": "compact",
             #: A late row of a stopped worker must lose before compaction could prefer it.
             "min.compaction.lag.ms": _ms(minutes=10),
+            #: No snapshot older than this is believed: it might bring back rows that are gone.
+            "delete.retention.ms": _ms(seconds=TOMBSTONES_KEPT.total_seconds()),
             "segment.bytes": str(64 * 1024 * 1024),
             "segment.ms": _ms(minutes=10),
             "max.message.bytes": str(2 * BATCH_BYTES_MAX),

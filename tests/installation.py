@@ -133,6 +133,8 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
             "ORDERFLOW_PARTITIONS": "4",
             "ORDERFLOW_SESSION_TIMEOUT": "PT6S",
             "ORDERFLOW_HEARTBEAT_INTERVAL": "PT1S",
+            "ORDERFLOW_SNAPSHOTS": str(folder / "snapshots"),
+            "ORDERFLOW_SNAPSHOT_EVERY": "PT2S",
         }
         env = {k: v for k, v in os.environ.items() if not k.startswith("ORDERFLOW_")} | addresses
         settings = Settings(kafka=addresses["ORDERFLOW_KAFKA"], topic_prefix=prefix, partitions=4)

@@ -28,6 +28,7 @@ from streams.engine.metrics import Metrics
 from streams.engine.partitions import partitioner
 from streams.engine.rounds import Role
 from streams.engine.store import KeeperTable
+from streams.engine.topic_ids import topic_ids
 from streams.engine.transport import Transport
 from streams.settings import Settings
 from streams.topics import BATCH_BYTES_MAX, TOPICS, Topic
@@ -60,6 +61,7 @@ class App(faust.App):
     metrics: Metrics
     partition_of: Callable[[str, bytes], int]
     counts: Mapping[str, int]
+    topic_ids: Mapping[str, bytes]
     poll_pause: float
     failed: "asyncio.Future[BaseException]"
 
@@ -86,6 +88,7 @@ def create_app(
     settings: Settings,
     role: Role,
     counts: Mapping[str, int],
+    ids: Mapping[str, bytes],
     metrics: Metrics,
     failed: "asyncio.Future[BaseException]",
 ) -> App:
@@ -110,6 +113,8 @@ def create_app(
         table_standby_replicas=0,
         stream_wait_empty=False,
         stream_recovery_delay=0,
+        # A changelog that is shorter than we know halts its partition; here it would end all.
+        recovery_consistency_check=False,
         broker_max_poll_records=settings.poll_records_max,
         broker_max_poll_interval=_NEVER_S,
         broker_session_timeout=settings.session_timeout.total_seconds(),
@@ -128,7 +133,7 @@ def create_app(
     )
     app.transport = Transport(app.conf.broker_consumer, app)
     app.role, app.metrics, app.failed = role, metrics, failed
-    app.counts, app.partition_of = counts, partitioner(counts)
+    app.counts, app.topic_ids, app.partition_of = counts, ids, partitioner(counts)
     app.poll_pause = settings.poll_pause.total_seconds()
     role.bind(app, settings)
     role.check(counts)
@@ -148,6 +153,7 @@ def _wire(app: App, settings: Settings, role: Role) -> None:
             recovery_buffer_size=2,
         )
         role.store = table.data
+        role.store.snapshots = role.snapshots
     rounds = role.rounds
 
     async def listen(stream: Any) -> None:
@@ -178,9 +184,10 @@ async def run(
             loop.add_signal_handler(number, stopping.set)
     names = {name for role in roles for name in (*role.topics, *role.writes_to)}
     counts = await verify(settings, names, topics)
+    ids = await topic_ids(settings, names) if settings.snapshots else {}
     failed: asyncio.Future[BaseException] = loop.create_future()
     metrics = Metrics()
-    apps = [create_app(settings, role, counts, metrics, failed) for role in roles]
+    apps = [create_app(settings, role, counts, ids, metrics, failed) for role in roles]
     health = Health(settings, metrics, roles)
     await health.start()
     starting = asyncio.ensure_future(_start(apps))

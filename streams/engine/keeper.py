@@ -25,6 +25,7 @@ from schemas.errors import Misconfigured, PartitionHalted
 from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.producer import Lane, Producer, all_of, new_batch
 from streams.engine.rounds import Role, Work
+from streams.engine.snapshots import Snapshots
 from streams.engine.store import AT, STATE_KEY, Part, Store, position_bytes, write_state
 from streams.engine.sweeper import Sweeper
 from streams.settings import Settings
@@ -62,6 +63,8 @@ class Keeper(Role):
         self._read: dict[TP, int | None] = {}
         self._read_at = 0.0
         self.sweeper = Sweeper(table) if table.deadline_ms else None
+        #: None where the installation keeps none.
+        self.snapshots: Snapshots | None = None
 
     @property
     def writes_to(self) -> Sequence[str]:
@@ -74,6 +77,10 @@ class Keeper(Role):
         self.store: Store
         self._inbox_topic = settings.topic(self.inbox)
         self._changelog_topic = settings.topic(self.changelog)
+        if settings.snapshots and (topic_id := app.topic_ids.get(self.changelog)):
+            self.snapshots = Snapshots(
+                settings.snapshots, self._changelog_topic, topic_id, settings.snapshot_every
+            )
         point = settings.failpoint
         self._before_letters: Failpoint = failpoint(point, "keeper-before-letters")
         self._mid_batch: Failpoint = failpoint(point, "keeper-mid-batch")
@@ -99,7 +106,10 @@ class Keeper(Role):
         stale = 0
         for p, part in parts.items():
             stale += len(part.foreign)
-            self._look_at_end(p, part, ends[self._changelog_tp(p)])
+            end = ends[self._changelog_tp(p)]
+            if end < part.known_end:
+                part.end = part.known_end
+            self._look_at_end(p, part, end)
             if self.sweeper and part.fresh:
                 await self.sweeper.learn(p, part.rows)
             part.fresh = False
@@ -300,7 +310,28 @@ class Keeper(Role):
                 await self._write_over(tp.partition, part)
         if self.sweeper:
             await self.sweeper.sweep({tp.partition for tp in self.open})
+        if self.snapshots:
+            self._keep_snapshot(self.snapshots)
         await self.report()
+
+    def _keep_snapshot(self, snapshots: Snapshots) -> None:
+        """Begin to write one snapshot, where one is due; the rounds go on meanwhile."""
+        for tp in self.open:
+            p, part = tp.partition, self.store.parts[tp.partition]
+            if not snapshots.due(p, part.end or 0, len(part.rows)):
+                continue
+            if (snapshot := part.snapshot()) is not None:
+                snapshots.write(p, snapshot).add_done_callback(self._snapshot_written)
+                return
+
+    def _snapshot_written(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        outcome = "failed" if error else "written"
+        self.app.metrics.snapshots.labels(self.name, outcome).inc()
+        if error:
+            logger.error("%s: a snapshot was not written: %r", self.name, error)
 
     async def _end_recovery(self) -> None:
         """

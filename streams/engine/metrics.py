@@ -88,6 +88,12 @@ class Metrics:
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
+        self.snapshots = Counter(
+            "orderflow_snapshots",
+            "Snapshots of partitions: written, failed, loaded, refused.",
+            ["keeper", "outcome"],
+            registry=registry,
+        )
         self.wakes = Counter(
             "orderflow_deadlines_woken",
             "Commands sent because a deadline passed.",

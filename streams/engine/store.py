@@ -6,10 +6,13 @@ header), and every commit is one batch that ends with the state record. So whate
 the log, and whatever compaction has left of it, the greatest position wins: a late write of a
 stopped worker is older or identical, and loses.
 
+A snapshot on disk is a partition that was kept: recovery goes on where it ends.
+
 Promise: what is in memory after a recovery is exactly what one commit left, or the partition is
 halted with a sentence that says why. This module never writes to the broker.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -22,6 +25,7 @@ from msgspec import DecodeError, msgpack
 
 from agents.frames import POSITION_BYTES
 from agents.letters import State
+from streams.engine.snapshots import Snapshot, SnapshotRefused, Snapshots
 
 if TYPE_CHECKING:
     from streams.engine.app import App
@@ -62,6 +66,7 @@ class Part:
         "fresh",
         "gone",
         "halted",
+        "known_end",
         "read",
         "rows",
         "state",
@@ -77,6 +82,8 @@ class Part:
         self.state_record = b""
         #: Where the next commit must land; None until the log's end was seen.
         self.end: int | None = None
+        #: The changelog was once as long as this; it may not be shorter.
+        self.known_end = 0
         #: Tombstones of this recovery pass: key -> position. Empty outside of one.
         self.gone: dict[bytes, bytes] = {}
         #: Rows another writer wrote, or that stand in the log in the wrong order -> position there.
@@ -93,6 +100,24 @@ class Part:
         self.fault = ""
         #: Why this partition waits for a person.
         self.halted = ""
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Part":
+        """Return the partition that *snapshot* holds; raises SnapshotRefused."""
+        part = cls()
+        part.rows = dict(snapshot.rows)
+        part.state_record = snapshot.state_record
+        part.end = part.known_end = snapshot.end
+        if why := part._contradiction():
+            raise SnapshotRefused(why)
+        part.clean = True
+        return part
+
+    def snapshot(self) -> Snapshot | None:
+        """Return what the last commit left; None while the changelog holds what we do not know."""
+        if not self.clean or self.halted or self.unread or self.foreign or self.end is None:
+            return None
+        return Snapshot(dict(self.rows), self.state_record, self.end)
 
     def take(self, records: Iterable[Any]) -> None:  # noqa: C901  one flat loop; recovery is spent here
         """Apply *records* of the changelog: of each key the greatest position wins."""
@@ -211,6 +236,8 @@ class Store(base.Store):
         #: Partitions whose recovery is complete in this generation.
         self.known: set[int] = set()
         self._since = 0.0
+        #: None where the installation keeps none.
+        self.snapshots: Snapshots | None = None
 
     def persisted_offset(self, tp: TP) -> int | None:
         """
@@ -250,7 +277,25 @@ class Store(base.Store):
         topic = self.table.changelog_topic.get_topic_name()
         kept = {tp.partition for tp in assigned - newly_assigned if tp.topic == topic}
         mine = {tp.partition for tp in assigned if tp.topic == topic}
-        self.parts = {p: self.parts[p] if p in kept and p in self.parts else Part() for p in mine}
+        kept &= self.parts.keys()
+        came = await asyncio.gather(*(self._begin(p) for p in sorted(mine - kept)))
+        self.parts = {p: self.parts[p] for p in kept} | dict(came)
+
+    async def _begin(self, p: int) -> tuple[int, Part]:
+        """Return partition *p* as its snapshot has it, or empty."""
+        if (snapshots := self.snapshots) is None:
+            return p, Part()
+        count = self.app.metrics.snapshots.labels(self.table.name, "refused")
+        try:
+            if (snapshot := await asyncio.to_thread(snapshots.load, p)) is None:
+                return p, Part()
+            part = Part.of(snapshot)
+        except SnapshotRefused as refused:
+            count.inc()
+            logger.warning("%s: the snapshot of %d is not used: %s", self.table.name, p, refused)
+            return p, Part()
+        self.app.metrics.snapshots.labels(self.table.name, "loaded").inc()
+        return p, part
 
     async def on_recovery_completed(
         self,
@@ -271,10 +316,10 @@ class Store(base.Store):
         """Faust asks for this on its own; what is in memory stays until the next assignment."""
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
-        """No copies on disk yet: the changelog is the copy."""
+        """Leave copies to `snapshots`."""
 
     def restore_backup(self, *_: Any, **__: Any) -> None:
-        """No copies on disk yet: the changelog is the copy."""
+        """Leave copies to `snapshots`."""
 
     def _clear(self) -> None:
         self.parts.clear()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,18 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "ORDERFLOW_FOREIGN_CHECK_EVERY": "PT0.5S",
         "ORDERFLOW_ROUND_RECORDS_MAX": "200",
         "ORDERFLOW_POLL_RECORDS_MAX": "50",
+        # As often as can be: whatever is broken, it is broken beside a snapshot.
+        "ORDERFLOW_SNAPSHOTS": str(settings.snapshots),
+        "ORDERFLOW_SNAPSHOT_EVERY": "PT0S",
         "PYTHONPATH": str(ROOT),
         **more,
     }
+
+
+@pytest.fixture
+def topics(topics: Settings, tmp_path: Path) -> Settings:
+    """Settings whose topics exist, and a disk for snapshots."""
+    return topics.model_copy(update={"snapshots": tmp_path})
 
 
 @asynccontextmanager
