@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,9 @@ _LINES = 3
 _HOUR_MS = 3_600_000
 _READY_S = 300.0
 _HERE = "127.0.0.1"
+#: A snapshot of every partition is written within this.
+_WRITTEN_S = 120.0
+_WRITTEN = re.compile(r'^orderflow_snapshots_total\{.*outcome="written"\} (\S+)$', re.MULTILINE)
 _RECOVERED = re.compile(r'^orderflow_recovery_seconds\{keeper="(\w+)"\} (\S+)$', re.MULTILINE)
 
 Progress = Callable[[str], None]
@@ -94,6 +98,10 @@ async def measure(
         for nth in range(1, job.runs + 1):
             progress(f"start {nth} of {job.runs}: the stock keeper reads {job.rows:,} rows")
             starts.append(await _start(its, "stock"))
+        with tempfile.TemporaryDirectory(prefix="orderflow-bench-") as disk:
+            progress("once more, with snapshots: the first start writes them")
+            await _start(its, "stock", disk, its.partitions)
+            kept = [await _start(its, "stock", disk) for _ in range(job.runs)]
         both: dict[str, Any] = {}
         if job.orders:
             await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, _holds(job))
@@ -116,6 +124,7 @@ async def measure(
         "runs": job.runs,
         "recovery_s": round(seconds, 2),
         "rows_per_s": round(job.rows / seconds),
+        "from_snapshots_s": round(median(start.recovery_s for start in kept), 2),
         "ready_s": round(median(start.ready_s for start in starts), 2),
         "memory_mib": starts[-1].memory_mib,
         "peak_mib": starts[-1].peak_mib,
@@ -202,12 +211,19 @@ def _commit(rows: Sequence[Row], position: int, count: int) -> BatchBuilder:
 # --- the start ------------------------------------------------------------------------------------
 
 
-async def _start(its: Settings, roles: str) -> Start:
-    """Start a worker with *roles* from nothing, wait until it is ready, and weigh it."""
+async def _start(its: Settings, roles: str, disk: str = "", written: int = 0) -> Start:
+    """
+    Start a worker with *roles*, wait until it is ready, and weigh it.
+
+    It starts from nothing, or from the snapshots on *disk*; and it is left alone until as many as
+    *written* were made.
+    """
     with socket.create_server((_HERE, 0)) as free:
         port = free.getsockname()[1]
     env = environment(its) | {"ORDERFLOW_HEALTH_PORT": str(port), "ORDERFLOW_HEALTH_HOST": _HERE}
     argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", roles, "--bare")
+    if disk:
+        env |= {"ORDERFLOW_SNAPSHOTS": disk, "ORDERFLOW_SNAPSHOT_EVERY": "PT1S"}
     with Child(f"the worker {roles}", argv, env) as child:
         began = time.monotonic()
         while b" 200 " not in (await _get(port, "/ready")).split(b"\r\n")[0]:
@@ -216,11 +232,23 @@ async def _start(its: Settings, roles: str) -> Start:
                 raise NotAnswered(f"the worker was not ready within {_READY_S:g} s")
             await asyncio.sleep(0.02)
         ready_s = time.monotonic() - began
-        page = (await _get(port, "/metrics")).decode()
+        page = await _metrics_once(port, written)
         spans = [float(seconds) for _, seconds in _RECOVERED.findall(page)]
         if not spans:
             raise NotAnswered("the worker does not say how long its recovery took")
         return Start(ready_s, max(spans), memory_mib(child.pid), peak_mib(child.pid))
+
+
+async def _metrics_once(port: int, written: int) -> str:
+    """Return the worker's metrics, once it has *written* as many snapshots."""
+    began = time.monotonic()
+    while True:
+        page = (await _get(port, "/metrics")).decode()
+        if sum(float(count) for count in _WRITTEN.findall(page)) >= written:
+            return page
+        if time.monotonic() - began > _WRITTEN_S:
+            raise NotAnswered(f"the worker did not write {written} snapshots")
+        await asyncio.sleep(0.1)
 
 
 async def _get(port: int, path: str) -> bytes:

@@ -59,7 +59,8 @@ def recovered(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench recovery`."""
     to.print(
         f"{cell(figures['rows'])} rows are back in {figures['recovery_s']:.2f} s "
-        f"({cell(figures['rows_per_s'])} a second); the worker is ready {figures['ready_s']:.2f} s "
+        f"({cell(figures['rows_per_s'])} a second), from snapshots in "
+        f"{figures['from_snapshots_s']:.2f} s; the worker is ready {figures['ready_s']:.2f} s "
         f"after its start and has {cell(figures['memory_mib'])} MiB "
         f"({cell(figures['peak_mib'])} at most)."
     )
