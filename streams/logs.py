@@ -2,13 +2,15 @@
 The log: sentences for a person at a terminal, JSON lines for a machine anywhere else.
 
 Promise: no phone number, e-mail address or secret leaves through the log, whoever logs it and in
-whatever field. One processor masks all of them, and it is the last before rendering. Log to
-stderr: stdout belongs to a command's answer.
+whatever field. One processor masks all of them, and it is the last before rendering. A library
+that says the same thing over and over is heard a few times and then counted. Log to stderr: stdout
+belongs to a command's answer.
 """
 
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,14 @@ SECRET_NAMES = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "***"
+#: One line an event is enough; these have a line for every step of every round trip.
+CHATTY = ("aiokafka", "kafka", "faust", "mode", "asyncio", "alembic")
+#: A sentence of theirs is shown so often within so many seconds; while a broker is down aiokafka
+#: has the same three for every connection, every 100 ms.
+ALIKE_MAX = 5
+ALIKE_WITHIN_S = 10.0
+#: Sentences that are told apart; beyond it counting begins anew.
+_SENTENCES_MAX = 1_000
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _CREDENTIALS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+@")
@@ -62,6 +72,33 @@ def _hidden(name: str, value: Any) -> Any:
             return masked(str(value))
 
 
+class Calm(logging.Filter):
+    """Lets a chatty library say one sentence a few times a while, and then how often it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Logger and sentence, before its values are put in -> since when, shown, left out.
+        self._said: dict[tuple[str, str], tuple[float, int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether *record* is shown."""
+        if record.name.split(".", 1)[0] not in CHATTY or record.levelno >= logging.CRITICAL:
+            return True
+        if len(self._said) > _SENTENCES_MAX:
+            self._said.clear()
+        sentence, now = (record.name, str(record.msg)), time.monotonic()
+        since, shown, left_out = self._said.get(sentence, (now, 0, 0))
+        if now > since + ALIKE_WITHIN_S:
+            if left_out:
+                record.msg = f"{record.msg} (and {left_out} more like it)"
+            since, shown, left_out = now, 0, 0
+        if shown >= ALIKE_MAX:
+            self._said[sentence] = (since, shown, left_out + 1)
+            return False
+        self._said[sentence] = (since, shown + 1, left_out)
+        return True
+
+
 def set_up(level: str = "info", file: Path | None = None) -> None:
     """Send all that is logged, ours and the libraries', masked to stderr or to *file*."""
     if level.lower() not in _LEVELS:
@@ -93,11 +130,11 @@ def set_up(level: str = "info", file: Path | None = None) -> None:
             ],
         )
     )
+    handler.addFilter(Calm())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # One line an event is enough; these have a line for every step of every round trip.
-    for chatty in ("aiokafka", "kafka", "faust", "mode", "asyncio", "alembic"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
