@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, Struct, ValidationError
 
-from agents.letters import Addressed, Post, State, is_repeat, unseal
+from agents.letters import ANNOUNCED, Addressed, Post, State, is_repeat, unseal
 from schemas.errors import MalformedPayload, PartitionHalted, Rejected, UndecodableMessage
 from schemas.parked import Cause, Parked, Stage
 from tables.spec import ROW_BYTES_MAX, Table
@@ -57,6 +57,8 @@ class Counts(Struct):
     skipped: int = 0
     #: Letters received before.
     repeats: int = 0
+    #: Announcements of an epoch.
+    announced: int = 0
     parked: int = 0
     #: Of the parked: our own mistakes.
     bugs: int = 0
@@ -152,7 +154,10 @@ class FrameDecider:
             try:
                 sender, epoch, number, body = unseal(value)
                 if sender >= 0 and is_repeat(got, sender, epoch, number):
-                    counts.repeats += 1
+                    if sender >= ANNOUNCED:
+                        self._announced(sender, epoch)
+                    else:
+                        counts.repeats += 1
                     continue
                 command = decode(body)
                 changes, said = decide(rows, command, record.timestamp)
@@ -169,6 +174,14 @@ class FrameDecider:
             address(said, self._sent, self._epoch, record.timestamp, self._letters, sender)
         if self._counts != _NOTHING:
             yield self._close()
+
+    def _announced(self, sender: int, epoch: int) -> None:
+        """Take note of an announcement; one of this partition itself starts its epoch."""
+        self._counts.announced += 1
+        own = ANNOUNCED | self._table.number << 16 | self._inbox.partition
+        if sender == own and epoch > self._epoch:
+            # The position goes on and rows stay; letters are numbered from 1 again.
+            self._epoch, self._sent = epoch, {}
 
     def _skip(self, record: Record) -> None:
         """Pass over a record that was seen before; a hole is not passed over."""

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from msgspec import json, msgpack
 
 from agents.frames import Inbox, park
-from agents.letters import UNHEARD, is_known, unseal
+from agents.letters import ANNOUNCED, CE_ANNOUNCED, UNHEARD, is_known, is_news, unseal
+from schemas.epochs import EpochAnnounced
 from schemas.errors import PartitionHalted, UndecodableMessage
 from schemas.ledger import (
     AnswerRow,
@@ -148,7 +149,8 @@ class _Round:
     ) -> None:
         source, epoch, number, body = envelope(record)
         if source and _is_repeat(source, epoch, number, before, heard):
-            self.batch.tally.repeats += 1
+            if number:
+                self.batch.tally.repeats += 1
             return
         if self.refused is not None:
             raise self.refused
@@ -214,7 +216,9 @@ def _must_be(position: int, offset: int) -> None:
 
 # --- letters: who sent it, which number -----------------------------------------------------------
 
-#: record -> (source, epoch, number, body); an empty source is unnumbered.
+#: Opens the source under which the last announced epoch of a sender is kept.
+_SAID_OF = "announced "
+#: record -> (source, epoch, number, body); an empty source is unnumbered, number 0 an announcement.
 _Envelope = Callable[[LedgerRecord], tuple[str, int, int, bytes]]
 
 
@@ -229,6 +233,9 @@ def _of_event(record: LedgerRecord) -> tuple[str, int, int, bytes]:
         source, epoch = _source(said)
         return source, epoch, int(sequence), record.value or b""
     except (LookupError, ValueError) as error:
+        if CE_ANNOUNCED in headers:
+            told = _ANNOUNCED.decode(record.value or b"")
+            return f"{_SAID_OF}{told.keeper}/p{told.partition}", told.epoch, 0, b""
         raise UndecodableMessage("the CloudEvents headers give no source and number") from error
 
 
@@ -241,6 +248,8 @@ def _source(said: bytes) -> tuple[str, int]:
 
 def _of_letter(record: LedgerRecord) -> tuple[str, int, int, bytes]:
     sender, epoch, number, body = unseal(record.value)
+    if sender >= ANNOUNCED:
+        return _SAID_OF + _sender(sender & ~ANNOUNCED), epoch, 0, b""
     return "" if sender < 0 else _sender(sender), epoch, number, body
 
 
@@ -266,10 +275,22 @@ def _is_repeat(
     before: Mapping[str, Heard],
     heard: dict[str, Heard],
 ) -> bool:
-    """Count a letter in *heard*; say whether it was heard before. Raises as `is_known` does."""
+    """
+    Count a letter in *heard*; say whether it was heard before. Raises as `is_known` does.
+
+    An announcement is noted in *heard* and is nothing to read: it counts as heard.
+    """
     last = heard.get(source) or before.get(source) or UNHEARD
-    if is_known(source, last, epoch, number):
-        return True
+    if last != (epoch, number - 1):
+        if source.startswith(_SAID_OF):
+            sender = source.removeprefix(_SAID_OF)
+            if is_news(heard.get(sender) or before.get(sender) or UNHEARD, last, epoch):
+                heard[source] = (epoch, 0)
+            return True
+        said = _SAID_OF + source
+        announced, _ = heard.get(said) or before.get(said) or UNHEARD
+        if is_known(source, last, announced, epoch, number):
+            return True
     heard[source] = (epoch, number)
     return False
 
@@ -559,6 +580,7 @@ class _Stock:
 
 _ORDER_EVENT = json.Decoder(AnyOrderEvent)
 _STOCK_EVENT = json.Decoder(AnyStockEvent)
+_ANNOUNCED = json.Decoder(EpochAnnounced)
 _DETAILS = msgpack.Decoder(OrderDetails)
 _PARKED = msgpack.Decoder(Parked)
 _TAGS: dict[type, str] = {

@@ -4,7 +4,7 @@ Letters: what a keeper says, addressed, numbered and sealed.
 An internal message opens with a fixed prefix, outside its MessagePack body, so that even a
 letter whose body cannot be read is still counted:
 
-    byte 0      1 = letter, 0 = unnumbered (intake, operators, the sweeper)
+    byte 0      1 = letter, 0 = unnumbered (intake, operators, the sweeper), 2 = announcement
     byte 1      number of the sending keeper
     bytes 2-3   its partition
     bytes 4-7   its epoch
@@ -14,6 +14,11 @@ A public event is plain JSON with CloudEvents 1.0 headers in binary mode; its so
 stand in `ce_source` and `ce_sequence` (and `ce_id`: the same digits, padded, so they sort as text).
 A receiver accepts the next number, drops a lower one and halts at a higher one: a repeat is
 harmless, a loss is never silent.
+
+Numbers begin at 1 in each epoch of a sender. An *announcement* says that one begins: a bare prefix
+with the sender, its next epoch and number 0 (on a public topic a CloudEvent, `EpochAnnounced`). It
+stands on every lane before the first letter of that epoch, and then in the sender's own inbox,
+where it is the command that starts it. `is_known` is the rule.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +30,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, json, msgpack
 
+from schemas.epochs import EpochAnnounced
 from schemas.errors import PartitionHalted, UndecodableMessage
 
 PREFIX = Layout(">BBHIQ")
@@ -32,11 +38,18 @@ PREFIX_BYTES = PREFIX.size
 _SENDER = Layout(">BBHI")
 _NUMBER = Layout(">Q").pack
 UNNUMBERED = PREFIX.pack(0, 0, 0, 0, 0)
+_ANNOUNCEMENT_KIND = 2
+#: Marks a sender whose epoch was announced: above keeper and partition, so it never collides.
+ANNOUNCED = 1 << 24
 CE_TYPE = "com.orderflow.{}.v1"
+CE_OPERATOR = "/orderflow/operator"
+CE_ANNOUNCED = ("ce_type", CE_TYPE.format("EpochAnnounced").encode())
 
 #: As aiokafka takes them; one list is shared by all letters, nobody changes it.
 Headers = list[tuple[str, bytes]]
 _NO_HEADERS: Headers = []
+#: Epoch and number before the first letter of a source.
+UNHEARD = (0, 0)
 _pack = msgpack.Encoder().encode
 _json = json.Encoder().encode
 
@@ -74,7 +87,8 @@ class State(Struct, array_like=True):
     epoch: int = 0
     #: Lane (`topic/partition`) -> number of the last letter sent on it.
     sent: dict[str, int] = {}
-    #: Sender (keeper and partition) -> epoch and number of the last letter received.
+    #: Sender (keeper and partition) -> epoch and number of the last letter received; and
+    #: sender | ANNOUNCED -> the last epoch announced, 0.
     got: dict[int, tuple[int, int]] = {}
 
 
@@ -84,14 +98,46 @@ def seal(message: Struct) -> bytes:
 
 
 def unseal(value: bytes | None) -> tuple[int, int, int, bytes]:
-    """Return (sender, epoch, number, body); sender is -1 for an unnumbered message."""
+    """
+    Return (sender, epoch, number, body).
+
+    The sender is -1 for an unnumbered message, and marked ANNOUNCED for an announcement.
+    """
     if value is None or len(value) < PREFIX_BYTES:
         raise UndecodableMessage("shorter than the prefix of an internal message")
     kind, keeper, partition, epoch, number = PREFIX.unpack_from(value)
     if kind > 1:
-        raise UndecodableMessage(f"the first byte is {kind}, not 0 or 1")
+        return _announced(value), epoch, 0, b""
     sender = (keeper << 16 | partition) if kind else -1
     return sender, epoch, number, value[PREFIX_BYTES:]
+
+
+def _announced(value: bytes) -> int:
+    kind, keeper, partition, _, number = PREFIX.unpack_from(value)
+    if kind != _ANNOUNCEMENT_KIND:
+        raise UndecodableMessage(f"the first byte is {kind}, not 0, 1 or 2")
+    if len(value) != PREFIX_BYTES or number or not keeper:
+        raise UndecodableMessage("an announcement is a prefix with a keeper and number 0, no more")
+    sender: int = keeper << 16 | partition
+    return ANNOUNCED | sender
+
+
+def announcement(keeper: int, partition: int, epoch: int) -> bytes:
+    """Return the internal message that says: from here on this epoch of that sender may come."""
+    return PREFIX.pack(_ANNOUNCEMENT_KIND, keeper, partition, epoch, 0)
+
+
+def announced_event(said: EpochAnnounced, at_ms: int) -> tuple[bytes, Headers]:
+    """Return value and headers of the same announcement on a public topic."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        CE_ANNOUNCED,
+        ("ce_source", CE_OPERATOR.encode()),
+        ("content-type", b"application/json"),
+        ("ce_id", f"{said.keeper}/{said.partition}/{said.epoch}".encode()),
+        _ce_time(at_ms),
+    ]
+    return _json(said), headers
 
 
 def _name(sender: int) -> str:
@@ -99,31 +145,58 @@ def _name(sender: int) -> str:
 
 
 def is_repeat(got: dict[int, tuple[int, int]], sender: int, epoch: int, number: int) -> bool:
-    """Count a letter in *got*; say whether it was received before. Raises as `is_known` does."""
+    """
+    Count a letter in *got*; say whether it was received before. Raises as `is_known` does.
+
+    An announcement is noted in *got* and is never anything to decide: it counts as received.
+    """
     last = got.get(sender, UNHEARD)
     if last == (epoch, number - 1):
         got[sender] = (epoch, number)
         return False
-    return is_known(_name(sender), last, epoch, number)
+    if sender >= ANNOUNCED:
+        if is_news(got.get(sender & ~ANNOUNCED, UNHEARD), last, epoch):
+            got[sender] = (epoch, 0)
+        return True
+    announced, _ = got.get(sender | ANNOUNCED, UNHEARD)
+    if is_known(_name(sender), last, announced, epoch, number):
+        return True
+    got[sender] = (epoch, number)
+    return False
 
 
-def is_known(source: str, last: tuple[int, int], epoch: int, number: int) -> bool:
+def is_news(last: tuple[int, int], announced: tuple[int, int], epoch: int) -> bool:
+    """Say whether announcing *epoch* changes anything: it is above all that came and was said."""
+    return epoch > max(last[0], announced[0])
+
+
+def is_known(source: str, last: tuple[int, int], announced: int, epoch: int, number: int) -> bool:
     """
     Say whether a letter of *source* came before, given epoch and number of the *last* one.
 
-    Raises PartitionHalted where a letter is missing or the sender's epoch is unknown: both mean
-    that this partition's past is not what its sender believes, which no retry can mend.
+        its epoch is     its number is             so it is
+        the known one    the last one's or lower   a repeat
+                         the next                  new
+                         higher                    HALT: letters are lost
+        lower            any                       a repeat: a writer that was stopped in an epoch
+                                                   that ended; its letters all stood here before
+        higher           1, its epoch announced    new, and its epoch is the known one from now on
+                         anything else             HALT: the epoch is unknown, or its start lost
+
+    *announced* is the last epoch announced. An epoch between the known and the announced one was
+    announced too: a sender reaches it only by a command that stood on its lanes first. Raises
+    PartitionHalted: this partition's past is not what its sender believes, and no retry mends that.
     """
     known, number_before = last
-    if epoch != known:
-        raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known}")
+    if epoch < known:
+        return True
+    if epoch > known:
+        if epoch > announced:
+            raise PartitionHalted(f"a letter of {source} has epoch {epoch}, known is {known}")
+        number_before = 0
     if number > number_before + 1:
         raise PartitionHalted(f"letters {number_before + 1}..{number - 1} of {source} are lost")
     return number <= number_before
-
-
-#: Epoch and number before the first letter of a source.
-UNHEARD = (0, 0)
 
 
 @lru_cache(4096)

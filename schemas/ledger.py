@@ -15,7 +15,8 @@ Ms = int
 #: Declared topic name (without an installation's prefix) and partition.
 TopicPartition = tuple[str, int]
 
-#: Epoch and number of the last letter of one source on one partition.
+#: Epoch and number of the last letter of one source on one partition; of `announced <source>`, the
+#: last epoch that was announced and 0.
 Heard = tuple[int, int]
 
 

@@ -2,7 +2,8 @@
 The public contract: what stands on `order-events` and `stock-events`, as JSON Schema.
 
 One document an event type, generated from the words in `schemas/`, so it cannot say anything else
-than what is sent. A subscriber may rely on every field it finds here; it must not mind new ones:
+than what is sent; `EpochAnnounced` is an operator's and stands on both. A subscriber may rely on
+every field it finds here; it must not mind new ones:
 types only ever gain optional fields, and a name is never used again. A change that breaks this is
 a new type with the next major version.
 """
@@ -13,6 +14,7 @@ from typing import Any
 from msgspec import json
 
 from agents.letters import CE_TYPE, Form
+from schemas.epochs import EpochAnnounced
 from streams.topology import ROUTES
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,9 +31,9 @@ def text_of(document: object) -> str:
 
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
-    for kind, route in ROUTES.items():
-        if route.form is not Form.EVENT:
-            continue
+    told = {kind: route.topic for kind, route in ROUTES.items() if route.form is Form.EVENT}
+    everywhere = ", ".join(dict.fromkeys(told.values()))
+    for kind, topic in (told | {EpochAnnounced: everywhere}).items():
         name = CE_TYPE.format(kind.__struct_config__.tag)  # type: ignore[attr-defined]
         document = json.schema(kind)
         yield (
@@ -39,7 +41,7 @@ def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
             {
                 "$schema": DRAFT,
                 "$id": name,
-                "x-topic": route.topic,
+                "x-topic": topic,
                 "title": kind.__name__,
                 **document,
             },

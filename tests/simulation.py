@@ -15,9 +15,11 @@ from typing import Any
 from msgspec import Struct, json, msgpack
 
 from agents.frames import POSITION_BYTES, FrameDecider, Inbox, Slice
-from agents.letters import PREFIX, Post, State, seal
+from agents.letters import CE_ANNOUNCED, PREFIX, Post, State, seal
 from schemas.orders import AnyOrderEvent
 from schemas.stock import AnyStockEvent
+from streams.epochs import to_itself, to_receivers
+from streams.topics import TOPICS
 from streams.topology import LISTENERS, ROUTES
 from tables import stock
 from tables.order_rows import Order, order_row_key
@@ -80,6 +82,20 @@ class House:
             route = ROUTES[type(command)]
             key = route.key(command)
             self._append(route.topic, self.partition_of(route.topic, key), key, seal(command))
+
+    def announce(self, name: str, epoch: int) -> None:
+        """Tell all who hear a keeper of its next epoch; it has not begun."""
+        counts = dict.fromkeys((topic.name for topic in TOPICS), self.partitions)
+        for topic, partition, key, value, headers in to_receivers(name, epoch, counts, self.now_ms):
+            self._append(topic, partition, key, value, tuple(headers))
+
+    def start_epoch(self, name: str, epoch: int) -> None:
+        """Start an epoch of a keeper's letters, as the operator's command does."""
+        self.announce(name, epoch)
+        for topic, partition, key, value, headers in to_itself(
+            name, epoch, self.partitions, "rules changed", "mei"
+        ):
+            self._append(topic, partition, key, value, tuple(headers))
 
     def _append(
         self,
@@ -189,6 +205,8 @@ class House:
         events, last = [], {}
         for partition in range(self.partitions):
             for record in self.log(topic, partition):
+                if CE_ANNOUNCED in record.headers:
+                    continue
                 headers = dict(record.headers)
                 source, number = headers["ce_source"], int(headers["ce_sequence"])
                 seen = last.get((partition, source), 0)
@@ -206,6 +224,8 @@ class House:
         for partition in range(self.partitions):
             for record in self.log("parked", partition):
                 assert record.value is not None
+                if len(record.value) == PREFIX.size:
+                    continue  # an announcement
                 parked = msgpack.decode(record.value[PREFIX.size :], type=Parked)
                 found[parked.id] = parked
         return list(found.values())

@@ -19,15 +19,17 @@ from streams.check.orders import OrderFold
 from streams.check.report import STUMBLES, Claims, Finding, Place
 from streams.check.stock import StockFold
 from streams.check.wire import (
+    Announcement,
     Event,
     Letter,
     Record,
     fingerprint,
+    open_announcement,
     open_event,
     open_letter,
     tagged,
 )
-from streams.check.words import PARKED_FIELDS
+from streams.check.words import INBOXES, PARKED_FIELDS
 from streams.topics import (
     OPERATOR_COMMANDS,
     ORDER_COMMANDS,
@@ -54,6 +56,11 @@ PHASES: tuple[tuple[str, ...], ...] = (
 #: Folded from zero: a record that retention took away would leave the verdict without its ground.
 FROM_ZERO = tuple(topic for phase in PHASES[:-1] for topic in phase)
 FROM_TOPICS = ("I0", "I1", "I2", "I3", "T21", "I4", "I5", "I6", "I7", "I8", "I10", "I12", "I13")
+#: Where keepers send to: an epoch of theirs may be announced.
+NUMBERED = frozenset(
+    topic.name
+    for topic in (STOCK_COMMANDS, ORDER_COMMANDS, ORDER_EVENTS, STOCK_EVENTS, ORDER_DETAILS, PARKED)
+)
 #: How long past its deadline a hold may live.
 PATIENCE_MS = 60_000
 _OUTSIDE = frozenset({"ReceiveStock", "AdjustStock", "FreezeStock", "UnfreezeStock"})
@@ -100,11 +107,13 @@ class Checker:
     def take(self, topic: str, partition: int, records: Iterable[Record]) -> None:
         """Take *records* of one partition, in the order of their offsets."""
         taker, count = self._takers[topic], 0
+        numbered = topic in NUMBERED
         for record in records:
             count += 1
             place = Place(topic, partition, record.offset)
             try:
-                taker(record, place)
+                if not (numbered and self._announced(record, place)):
+                    taker(record, place)
             except STUMBLES as error:
                 self._foreign(place, f"{type(error).__name__}: {error}")
         self.records += count
@@ -122,6 +131,23 @@ class Checker:
 
     def _fresh(self, said: Letter | Event, record: Record, place: Place) -> bool:
         return self.lanes.fresh(said.sender, said.epoch, said.number, fingerprint(record), place)
+
+    def _announced(self, record: Record, place: Place) -> bool:
+        said = open_announcement(record)
+        if said is None:
+            return False
+        self.lanes.announce(said.sender, said.epoch, place)
+        keeper, _, partition = said.sender.partition("/p")
+        if (place.topic, place.partition) == (INBOXES[keeper], int(partition)):
+            self._started(said, record, place)
+        return True
+
+    def _started(self, said: Announcement, record: Record, place: Place) -> None:
+        claim, headers = self.claims["I13"], dict(record.headers)
+        claim.figures["epochs"] += 1
+        for name in ("operator", "reason"):
+            if not headers.get(name):
+                claim.wrong(f"{place}: epoch {said.epoch} of {said.sender}", f"its {name}", "none")
 
     def _parked(self, record: Record, place: Place) -> None:
         letter = open_letter(record.value)

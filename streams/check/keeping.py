@@ -85,32 +85,42 @@ class Changelog:
 
     def _counters(self, partition: int, state: State, lanes: Lanes) -> None:
         claim, me = self._claims["I7"], f"{self.keeper}/p{partition}"
+        inbox = INBOXES[self.keeper]
+        told = lanes.announced(inbox, partition)
+        claim.same(f"{me}: its epoch as announced in its inbox", told.get(me, 0), state.epoch)
+        announced = {_sender(code): epoch for code, epoch in state.announced.items()}
+        for sender in sorted(told.keys() | announced.keys()):
+            where = f"{inbox}/{partition}: epoch of {sender} announced to the {self.keeper} keeper"
+            claim.same(where, told.get(sender, 0), announced.get(sender, 0))
         sent: dict[tuple[str, int], int] = {}
         for lane, number in state.sent.items():
             topic, _, to = lane.rpartition("/")
             sent[self._unprefixed(topic), int(to)] = number
-        found = {lane[:2]: last for lane, last in lanes.ends().items() if lane[2] == me}
+        ends = lanes.ends()
+        # Counted anew in each epoch: a lane whose letters are all older has none of this one.
+        found = {
+            lane[:2]: last
+            for lane, (epoch, last) in ends.items()
+            if lane[2] == me and epoch == state.epoch
+        }
         for lane_ in sorted(sent.keys() | found.keys()):
             where = f"{me} on {lane_[0]}/{lane_[1]}: letters sent as its state counts them"
             claim.same(where, found.get(lane_, 0), sent.get(lane_, 0))
-        inbox = INBOXES[self.keeper]
-        got = {_sender(code): number for code, number in state.got.items()}
-        heard = _heard(lanes, inbox, partition)
+        got = {_sender(code): last for code, last in state.got.items()}
+        heard = {
+            sender: last
+            for (topic, number, sender), last in ends.items()
+            if (topic, number) == (inbox, partition)
+        }
         for sender in sorted(got.keys() | heard.keys()):
             where = f"{inbox}/{partition}: letters of {sender} as the {self.keeper} keeper counts"
-            claim.same(where, heard.get(sender, 0), got.get(sender, 0))
+            (epoch, last), (known, counted) = heard.get(sender, (0, 0)), got.get(sender, (0, 0))
+            claim.same(where, last, counted)
+            claim.same(f"{where}, their epoch", epoch, known)
 
 
 def _sender(code: int) -> str:
     return f"{KEEPERS.get(code >> 16, code >> 16)}/p{code & 0xFFFF}"
-
-
-def _heard(lanes: Lanes, inbox: str, partition: int) -> dict[str, int]:
-    return {
-        sender: last
-        for (topic, number, sender), last in lanes.ends().items()
-        if (topic, number) == (inbox, partition)
-    }
 
 
 def whole(claims: Claims, begins: Mapping[tuple[str, int], int], topics: Iterable[str]) -> None:

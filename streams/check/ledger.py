@@ -23,6 +23,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 #: The topics the ledger reads.
 LEDGER_TOPICS = frozenset({"order-events", "stock-events", "order-details", "parked"})
+#: Opens the source under which an announced epoch is kept.
+_SAID_OF = "announced "
 _NOTHING = "nothing published that says so"
 #: An event that was found in PostgreSQL.
 _FOUND = 0
@@ -52,7 +54,8 @@ class LedgerCheck:
         self._answers = dict(self._stock.answers)
         self._parked: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
-        self._sources: dict[tuple[str, int, str], int] = {}
+        self._sources: dict[tuple[str, int, str], tuple[int, int]] = {}
+        self._announced: dict[tuple[str, int, str], int] = {}
         #: Table -> what takes one of its rows. The names are PostgreSQL's.
         self.takers: dict[str, Callable[[Row], None]] = {
             "stock": self._balance,
@@ -214,10 +217,15 @@ class LedgerCheck:
         self._positions[row["topic"], row["partition"]] = row["next"]
 
     def _source(self, row: Row) -> None:
-        keeper, _, partition = row["source"].partition("/")
+        source = row["source"]
+        keeper, _, partition = source.removeprefix(_SAID_OF).partition("/")
         if keeper.isdigit():
             keeper = KEEPERS.get(int(keeper), keeper)
-        self._sources[row["topic"], row["partition"], f"{keeper}/{partition}"] = row["number"]
+        lane = (row["topic"], row["partition"], f"{keeper}/{partition}")
+        if source.startswith(_SAID_OF):
+            self._announced[lane] = row["epoch"]
+        else:
+            self._sources[lane] = (row["epoch"], row["number"])
 
     # --- at the end ------------------------------------------------------------------------------
 
@@ -240,8 +248,21 @@ class LedgerCheck:
         }
         for lane in sorted(lanes.keys() | self._sources.keys()):
             where = "sink_sources {}/{} of {}".format(*lane)
-            found = self._sources.get(lane, 0)
-            self._claims["I7.postgres"].same(where, lanes.get(lane, 0), found)
+            (epoch, last), (known, counted) = (
+                each.get(lane, (0, 0)) for each in (lanes, self._sources)
+            )
+            self._claims["I7.postgres"].same(where, last, counted)
+            self._claims["I7.postgres"].same(f"{where}, their epoch", epoch, known)
+        for topic, partition in ends:
+            if topic in LEDGER_TOPICS:
+                told = self._lanes.announced(topic, partition)
+                found_ = {
+                    lane[2]: epoch
+                    for lane, epoch in self._announced.items()
+                    if lane[:2] == (topic, partition)
+                }
+                where = f"sink_sources {topic}/{partition}: epochs announced"
+                self._claims["I7.postgres"].same(where, told, found_)
 
     def _close_stock(self) -> None:
         missing = self._claims["I7.postgres"]

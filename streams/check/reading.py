@@ -8,7 +8,7 @@ the check of a running system ends.
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -16,7 +16,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerUnavailable, Misconfigured
-from streams.check.checker import Checker
 from streams.settings import Settings
 
 #: A partition that brings nothing for this long, although its end was not reached.
@@ -26,6 +25,13 @@ _FETCH_BYTES_A_PARTITION = 4 * 1024 * 1024
 _RECORDS_AT_ONCE = 5_000
 
 Spans = dict[tuple[str, int], int]
+
+
+class Taker(Protocol):
+    """Whoever the records are for: the checker, say."""
+
+    def take(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        """Take *records* of one partition, in the order of their offsets."""
 
 
 class Reader:
@@ -97,8 +103,8 @@ class Reader:
             for topic in described
         }
 
-    async def read(self, topics: Iterable[str], checker: Checker) -> None:
-        """Hand every record of *topics* to *checker*."""
+    async def read(self, topics: Iterable[str], taker: Taker) -> None:
+        """Hand every record of *topics* to *taker*."""
         wanted = set(topics)
         left = {
             TopicPartition(self._settings.topic(topic), partition): end
@@ -117,7 +123,7 @@ class Reader:
             )
             for tp, records in batches.items():
                 heard_at = time.monotonic()
-                self._hand_over(checker, names[tp.topic], tp, records, left)
+                self._hand_over(taker, names[tp.topic], tp, records, left)
             await self._drop_finished(left)
             if time.monotonic() - heard_at > SILENCE_S:
                 tp = next(iter(left))
@@ -125,7 +131,7 @@ class Reader:
 
     def _hand_over(
         self,
-        checker: Checker,
+        taker: Taker,
         topic: str,
         tp: TopicPartition,
         records: Sequence[Any],
@@ -134,7 +140,7 @@ class Reader:
         end = left[tp]
         if records[-1].offset >= end:
             records = [record for record in records if record.offset < end]
-        checker.take(topic, tp.partition, records)
+        taker.take(topic, tp.partition, records)
 
     async def _drop_finished(self, left: dict[TopicPartition, int]) -> None:
         """A partition whose position is at its end is done, also where compaction left a hole."""

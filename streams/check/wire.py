@@ -14,12 +14,14 @@ from msgspec import DecodeError, json, msgpack
 
 from streams.check.words import KEEPERS
 
-#: kind (1 letter, 0 unnumbered), keeper, partition, epoch, number.
+#: kind (1 letter, 0 unnumbered, 2 announcement of an epoch), keeper, partition, epoch, number.
 _PREFIX = Layout(">BBHIQ")
 PREFIX_BYTES = 16
 POSITION_BYTES = 8
 #: A state record: position, number of rows, then MessagePack.
 _STATE_HEAD_BYTES = 16
+#: Marks, in a state, the code of a sender whose epoch was announced.
+_ANNOUNCED = 1 << 24
 STATE_KEY = b"\x00state"
 #: Header of a changelog tombstone: the position it was written at.
 TOMBSTONE_AT = "at"
@@ -66,6 +68,28 @@ def open_letter(value: bytes | None) -> Letter | None:
         keeper << 16 | partition,
         value[PREFIX_BYTES:],
     )
+
+
+class Announcement(NamedTuple):
+    """An operator's word that a sender's next epoch begins."""
+
+    #: `orders/p3`.
+    sender: str
+    epoch: int
+
+
+def open_announcement(record: Record) -> Announcement | None:
+    """Return what *record* announces, as a bare prefix or as a public event; None if nothing."""
+    value = record.value or b""
+    if value[:1] == b"\x02" and len(value) == PREFIX_BYTES:
+        _, keeper, partition, epoch, number = _PREFIX.unpack(value)
+        if keeper in KEEPERS and number == 0:
+            return Announcement(f"{KEEPERS[keeper]}/p{partition}", epoch)
+    elif ("ce_type", b"com.orderflow.EpochAnnounced.v1") in record.headers:
+        said = parse(value)
+        if isinstance(said, dict) and said.get("keeper") in KEEPERS.values():
+            return Announcement(f"{said['keeper']}/p{int(said['partition'])}", int(said["epoch"]))
+    return None
 
 
 def unpack(body: bytes) -> Any:
@@ -160,9 +184,12 @@ class State(NamedTuple):
 
     position: int
     rows: int
+    epoch: int
     sent: dict[str, int]
-    #: Sender's code -> number of the last letter received.
-    got: dict[int, int]
+    #: Sender's code -> epoch and number of the last letter received.
+    got: dict[int, tuple[int, int]]
+    #: Sender's code -> the last epoch that was announced.
+    announced: dict[int, int]
 
 
 def open_state(row: bytes) -> State | None:
@@ -171,11 +198,13 @@ def open_state(row: bytes) -> State | None:
     said = unpack(row[counted:])
     if not isinstance(said, list) or len(said) != 4:
         return None
-    position, _, sent, got = said
+    position, epoch, sent, got = said
     if not (isinstance(sent, dict) and isinstance(got, dict)):
         return None
-    last = {sender: number for sender, (_, number) in got.items()}
-    return State(position, int.from_bytes(row[:counted], "big"), sent, last)
+    rows = int.from_bytes(row[:counted], "big")
+    last = {sender: (at, number) for sender, (at, number) in got.items() if sender < _ANNOUNCED}
+    said_of = {code ^ _ANNOUNCED: at for code, (at, _) in got.items() if code >= _ANNOUNCED}
+    return State(position, rows, epoch, sent, last, said_of)
 
 
 def fingerprint(record: Record) -> int:

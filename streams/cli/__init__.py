@@ -11,7 +11,7 @@ import sys
 import typer
 
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
-from streams.cli import looking, operating, running, setting_up
+from streams.cli import announcing, looking, operating, running, setting_up
 from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ setting_up.add_to(app)
 running.add_to(app)
 operating.add_to(app)
 looking.add_to(app)
+announcing.add_to(app)
 
 
 def main() -> None:

@@ -225,7 +225,7 @@ def _one(
     from streams.cli import commanding
     from streams.clock import new_id
 
-    made = commanding.command(kind, id=id_ or new_id(), operator=_who(operator), **fields)
+    made = commanding.command(kind, id=id_ or new_id(), operator=who(operator), **fields)
     said = run(commanding.ask(settings(), [made], timeout))[made.id]
     facts = {**_facts(said), "ok": said.refusal is None}
     if said.refusal is not None:
@@ -268,7 +268,7 @@ def _receive_many(
 ) -> None:
     from streams.cli import commanding
 
-    made = commanding.receipts(file, reason, _who(operator))
+    made = commanding.receipts(file, reason, who(operator))
     answers = run(commanding.ask(settings(), made, timeout))
     refused = [said for said in answers.values() if said.refusal is not None]
     facts = {
@@ -287,7 +287,7 @@ def _receive_many(
     answer(facts, as_json=as_json, words=lambda to: to.print(f"Received {len(answers):,} SKUs."))
 
 
-def _who(operator: str | None) -> str:
+def who(operator: str | None) -> str:
     """Return who asks; a trail without a name is refused."""
     if operator:
         return operator

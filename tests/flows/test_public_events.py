@@ -70,7 +70,10 @@ def test_every_event_keeps_to_its_published_schema() -> None:
         seen.add(kind)
         jsonschema.Draft202012Validator(published[kind]).validate(json.loads(record.value))
 
-    never = {"com.orderflow.stock.ignored.v1"}  # only a letter that met no hold makes it
+    never = {
+        "com.orderflow.stock.ignored.v1",  # only a letter that met no hold makes it
+        "com.orderflow.EpochAnnounced.v1",  # only an operator says it
+    }
     assert seen == set(published) - never
 
 
@@ -95,3 +98,25 @@ def test_the_published_schemas_are_the_ones_the_words_make() -> None:
     assert files == {name: text_of(document) for name, document in schemas().items()}, (
         "docs/events is stale: `orderflow events --into docs/events`"
     )
+
+
+def test_an_announced_epoch_is_a_cloudevent_that_keeps_to_its_schema() -> None:
+    house = House()
+
+    house.announce("stock", 1)
+
+    for partition in range(house.partitions):
+        (record,) = house.log("stock-events", partition)
+        headers = dict(record.headers)
+        event = from_binary(KafkaMessage(headers=headers, key=record.key, value=record.value))
+        assert event["type"] == "com.orderflow.EpochAnnounced.v1"
+        assert event["source"] == "/orderflow/operator"
+        assert event["id"] == f"stock/{partition}/1"
+        said = json.loads(record.value or b"")
+        assert said == {
+            "event": "EpochAnnounced",
+            "keeper": "stock",
+            "partition": partition,
+            "epoch": 1,
+        }
+        jsonschema.Draft202012Validator(schemas()[event["type"]]).validate(said)

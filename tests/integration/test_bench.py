@@ -24,7 +24,15 @@ RESERVE = {
     "broker_cpu_us", "broker_cpu_us_faust", "latency_p50_ms", "latency_p99_ms", "latency_max_ms",
     "records", "runs", "machine",
 }  # fmt: skip
-RECOVERY = {"rows", "recovery_s", "from_snapshots_s", "rows_per_s", "ready_s", "memory_mib", "open_orders"}
+RECOVERY = {
+    "rows",
+    "recovery_s",
+    "from_snapshots_s",
+    "rows_per_s",
+    "ready_s",
+    "memory_mib",
+    "open_orders",
+}
 FLOW = {"orders", "rate", "row_p50_ms", "row_p99_ms", "verdict_p99_ms", "workers_cpu_us"}
 MACHINE = {"cores", "cpu", "memory", "python", "kafka"}
 

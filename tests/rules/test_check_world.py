@@ -111,7 +111,13 @@ class Evidence:
             for (topic, partition), span in batch.positions.items()
         ]
         tables["sink_sources"] = [
-            {"topic": topic, "partition": partition, "source": source, "number": heard[1]}
+            {
+                "topic": topic,
+                "partition": partition,
+                "source": source,
+                "epoch": heard[0],
+                "number": heard[1],
+            }
             for (topic, partition), sources in batch.heard.items()
             for source, heard in sources.items()
         ]
