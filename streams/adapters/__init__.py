@@ -14,10 +14,18 @@ from typing import Final, Protocol
 
 from schemas.errors import UnknownPlatform
 from schemas.orders import Refund, Statement, Status
+from streams.adapters.amazon import Amazon
 from streams.adapters.douyin import Douyin
+from streams.adapters.jd import Jd
+from streams.adapters.kuaishou import Kuaishou
+from streams.adapters.pdd import Pdd
 from streams.adapters.reading import MoneyUnit
+from streams.adapters.shopee import Shopee
 from streams.adapters.shopify import Shopify
 from streams.adapters.taobao import Taobao
+from streams.adapters.tiktokshop import TikTokShop
+from streams.adapters.woocommerce import WooCommerce
+from streams.adapters.xiaohongshu import Xiaohongshu
 
 __all__ = ["ADAPTERS", "Adapter", "MoneyUnit", "adapter_for"]
 
@@ -65,6 +73,14 @@ ADAPTERS: Final[dict[str, Adapter]] = {
     "tmall": Taobao("tmall"),
     "douyin": Douyin(),
     "shopify": Shopify(),
+    "jd": Jd(),
+    "pdd": Pdd(),
+    "kuaishou": Kuaishou(),
+    "xiaohongshu": Xiaohongshu(),
+    "amazon": Amazon(),
+    "woocommerce": WooCommerce(),
+    "tiktokshop": TikTokShop(),
+    "shopee": Shopee(),
 }
 
 

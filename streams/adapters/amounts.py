@@ -25,6 +25,11 @@ def goods_of(lines: Sequence[Line]) -> int | None:
     return goods if lines else None
 
 
+def per_unit(goods: int | None, units: int) -> int | None:
+    """Return the price of one of *units* that cost *goods*, half a minor unit rounded up."""
+    return None if goods is None else (2 * goods + units) // (2 * units)
+
+
 def discount_between(
     lines: Sequence[Line], shipping: int | None, tax: int | None, total: int | None
 ) -> int | None:

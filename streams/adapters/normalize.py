@@ -16,7 +16,7 @@ from schemas.base import Moment
 from schemas.errors import Rejected, UnknownPlatform
 from schemas.orders import Line, Notice, NoticeCode, Refund, Statement, Status
 from streams.adapters import ADAPTERS, Adapter, adapter_for
-from streams.adapters.amounts import settle_refund
+from streams.adapters.amounts import discount_between, settle_refund
 from streams.topics import PLATFORMS
 
 #: How far an order has come, for statements of the same time; UNKNOWN and "not said" come first.
@@ -29,6 +29,8 @@ _FIELDS: Final = tuple(
     for name in Statement.__struct_fields__
     if name not in {"platform", "shop", "order_id", "stated_ms", "refund", "refunded", "notices"}
 )
+#: Platforms where an order that was paid back whole before it shipped is closed by that alone.
+_REFUND_CLOSES: Final = frozenset({"jd", "pdd"})
 _PAID_BACK: Final = (Refund.PARTIALLY_REFUNDED, Refund.REFUNDED)
 
 
@@ -75,7 +77,15 @@ def merged(statements: Sequence[Statement]) -> Statement:
     for statement in known:
         said = ((name, getattr(statement, name)) for name in _FIELDS)
         values |= {name: value for name, value in said if value is not None and value != ()}
+    if values.get("status") is Status.PAID and any(_holds_back(each) for each in known):
+        values["status"] = Status.ON_HOLD
+    if len(known) > 1 and "discount" not in values:
+        # The prices came with one and the total with another: together they tell it.
+        sums = (values.get(name) for name in ("shipping", "tax", "total"))
+        values["discount"] = discount_between(values.get("lines", ()), *sums)
     refund, refunded = _settled(known, values)
+    if refund is Refund.REFUNDED and _closed_by_refund(known[-1].platform, values.get("status")):
+        values["status"] = Status.CANCELLED
     return structs.replace(
         known[-1],
         **values,
@@ -87,6 +97,19 @@ def merged(statements: Sequence[Statement]) -> Statement:
 
 def _age(statement: Statement) -> tuple[int, int]:
     return statement.stated_ms, _RANK.get(statement.status, 0)
+
+
+def _holds_back(statement: Statement) -> bool:
+    """
+    Tell whether lines that came without their order (Amazon's items) say that it must not ship.
+
+    They have no time of their own, so their word is neither older nor newer than the order's.
+    """
+    return statement.status is Status.ON_HOLD and not statement.stated_ms and bool(statement.lines)
+
+
+def _closed_by_refund(platform: str, status: Status | None) -> bool:
+    return platform in _REFUND_CLOSES and status in (Status.ON_HOLD, Status.PAID)
 
 
 def _is_after_sale(statement: Statement) -> bool:

@@ -22,7 +22,8 @@ from typing import Any, Final
 import orjson
 
 from schemas.base import ID_LENGTH_MAX, LINES_MAX, MINOR_MAX, QUANTITY_MAX, Moment
-from schemas.errors import MalformedPayload, UndecodableMessage
+from schemas.errors import MalformedPayload, Rejected, UndecodableMessage
+from schemas.orders import Statement
 
 Json = dict[str, Any]
 
@@ -33,6 +34,8 @@ WORD_LENGTH_MAX: Final = 100
 #: No order was placed before 1990 or after 2100; such a time is a wrong unit or a wrong zone.
 EARLIEST_MS: Final = 631_152_000_000
 LATEST_MS: Final = 4_102_444_800_000
+#: From 1970 to 1998: 28 years, 7 of them leap years.
+_YEARS_28_MS: Final = (28 * 365 + 7) * 86_400_000
 #: How much of a wrong value a message repeats.
 _SHOWN_MAX: Final = 40
 
@@ -60,6 +63,8 @@ class MoneyUnit(StrEnum):
     FEN = "fen"
     #: Main units of a named currency, as a text.
     DECIMAL_TEXT = "decimal text"
+    #: Main units of a named currency, as a JSON number.
+    DECIMAL_NUMBER = "decimal number"
 
 
 def _wrong(path: str, value: object, wanted: str) -> MalformedPayload:
@@ -155,6 +160,13 @@ def nested(source: Json, key: str, inner: str, at: str) -> list[tuple[str, Json]
     return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in enumerate(parts)]
 
 
+def objects(source: Json, key: str, at: str) -> list[tuple[str, Json]]:
+    """Return the objects of the list under *key*, each with its path; null is empty."""
+    path = at + key
+    parts = enumerate(members(source, key, at))
+    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in parts]
+
+
 def lines_of(parts: list[Any], path: str) -> list[Any]:
     """Return an order's lines, at least one and no more than are handled."""
     if not parts:
@@ -205,6 +217,14 @@ def code(source: Json, key: str, at: str) -> str | None:
     return None if value in ("", "0") else value
 
 
+def the_code(source: Json, key: str, at: str) -> str:
+    """Return an id that is a text or a number, which has to be there."""
+    found = code(source, key, at)
+    if found is None:
+        raise MalformedPayload(at + key, "the id is missing")
+    return found
+
+
 def number_id(source: Json, key: str, at: str) -> str | None:
     """Return an id made of digits, digit for digit; "", 0 and null are None."""
     value = source.get(key)
@@ -233,6 +253,17 @@ def word(source: Json, key: str, at: str) -> str | None:
     if not isinstance(value, (str, int, float)):
         raise _wrong(at + key, value, "a status word")
     return _stored(str(value).strip(), at + key, WORD_LENGTH_MAX) or None
+
+
+def flag(source: Json, key: str, at: str) -> bool:
+    """Return a yes or no, which some platforms write as a text; "" and null are no."""
+    value = source.get(key)
+    if isinstance(value, bool):
+        return value
+    said = "" if value is None else value
+    if not isinstance(said, str) or said.lower() not in ("", "true", "false"):
+        raise _wrong(at + key, value, "true or false")
+    return said.lower() == "true"
 
 
 # --- numbers ------------------------------------------------------------------------------------
@@ -303,6 +334,18 @@ def money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
     return minor
 
 
+def signed_money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
+    """Return an amount that may be negative: a refund, a discount, a correction."""
+    value = source.get(key)
+    if isinstance(value, str) and value[:1] == "-" and len(value) > 1:
+        found = money({key: value[1:]}, key, at, digits)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+        found = money({key: -value}, key, at, digits)
+    else:
+        return money(source, key, at, digits)
+    return None if found is None else -found
+
+
 # --- times --------------------------------------------------------------------------------------
 
 
@@ -332,6 +375,26 @@ def offset(source: Json, key: str, at: str) -> Moment | None:
         raise _wrong(at + key, value, "an ISO 8601 time with an offset")
     zone = matched.group(1)
     return _parsed(value, value, UTC if zone == "Z" else zone, at + key)
+
+
+def naive_utc(source: Json, key: str, at: str) -> Moment | None:
+    """Return a time written `yyyy-MM-ddTHH:mm:ss` without a zone, which is UTC by its field."""
+    value = source.get(key)
+    if value is None or str(value).replace("T", " ") in _NO_TIME:
+        return None
+    if not isinstance(value, str) or not _NAIVE.fullmatch(value.replace("T", " ")):
+        raise _wrong(at + key, value, "a time written yyyy-MM-ddTHH:mm:ss")
+    return _parsed(value, value + "+00:00", UTC, at + key)
+
+
+def offset_since_1970(source: Json, key: str, at: str) -> Moment | None:
+    """Return a time as `offset` does, of a platform whose test orders are from January 1970."""
+    value = source.get(key)
+    if not isinstance(value, str) or not value.startswith("1970-"):
+        return offset(source, key, at)
+    # A leap of whole days that the limits know: 1970 and 1998 have the same calendar.
+    later = offset({key: "1998" + value[4:]}, key, at)
+    return later and Moment(later.ms - _YEARS_28_MS, value, later.zone)
 
 
 def _parsed(said: str, iso: str, zone: str, path: str) -> Moment:
@@ -382,3 +445,16 @@ def only_match(pattern: re.Pattern[bytes]) -> Callable[[bytes], bytes | None]:
         return found.pop() if len(found) == 1 else None
 
     return read
+
+
+def only_order(parse: Callable[[bytes, str], list[Statement]], payload: bytes) -> bytes | None:
+    """
+    Return the one order that *payload* is about, by reading all of it; None for none or several.
+
+    For platforms whose payloads carry other ids under the same name (a line, a replaced order).
+    """
+    try:
+        found = {statement.order_id for statement in parse(payload, "")}
+    except Rejected:
+        return None
+    return found.pop().encode() if len(found) == 1 else None

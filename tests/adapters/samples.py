@@ -17,6 +17,14 @@ ORDERS = {
     "tmall": ("trade_paid_two_lines", ("trade_fullinfo_get_response", "trade")),
     "douyin": ("order_paid_two_lines", ("data", "shop_order_detail")),
     "shopify": ("order_partially_refunded", ("order",)),
+    "jd": ("order_paid", ()),
+    "pdd": ("order_paid", ("order_info_get_response", "order_info")),
+    "kuaishou": ("order_paid", ("data",)),
+    "xiaohongshu": ("order_paid_two_lines", ("data",)),
+    "amazon": ("v2026-01-01_getOrder_example", ("order",)),
+    "woocommerce": ("order_processing", ()),
+    "tiktokshop": ("order_awaiting_shipment", ("data", "orders", 0)),
+    "shopee": ("order_detail_completed", ("response", "order_list", 0)),
 }
 
 

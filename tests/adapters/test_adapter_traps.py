@@ -510,7 +510,10 @@ def test_the_probe_of_douyin_is_about_nothing(tag: Any) -> None:
 # --- trap 14: what is new must not fail the message ---------------------------------------------
 
 
-@pytest.mark.parametrize("platform", ["taobao", "tmall", "douyin", "shopify"])
+@pytest.mark.parametrize(
+    "platform",
+    ["taobao", "tmall", "douyin", "shopify", "jd", "pdd", "kuaishou", "xiaohongshu"],
+)
 def test_a_field_nobody_knows_changes_nothing(platform: str) -> None:
     body = order(platform)
 

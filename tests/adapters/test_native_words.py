@@ -286,6 +286,20 @@ UNKNOWN_WORDS = [
     ),
     ("shopify", "financial_status", "Bartered", NoticeCode.UNKNOWN_STATUS),
     ("shopify", "fulfillment_status", "beamed_up", NoticeCode.UNKNOWN_STATUS),
+    ("jd", "orderState", "WAIT_FOR_GODOT", NoticeCode.UNKNOWN_STATUS),
+    ("pdd", "order_status", 77, NoticeCode.UNKNOWN_STATUS),
+    ("pdd", "order_status", 0, NoticeCode.UNKNOWN_STATUS),
+    ("pdd", "confirm_status", 7, NoticeCode.UNKNOWN_STATUS),
+    ("pdd", "risk_control_status", 8, NoticeCode.UNKNOWN_STATUS),
+    ("pdd", "after_sales_status", 99, NoticeCode.UNKNOWN_REFUND_STATUS),
+    ("pdd", "refund_status", 9, NoticeCode.UNKNOWN_REFUND_STATUS),
+    ("kuaishou", "orderBaseInfo.status", 33, NoticeCode.UNKNOWN_STATUS),
+    ("xiaohongshu", "orderStatus", 11, NoticeCode.UNKNOWN_STATUS),
+    ("xiaohongshu", "orderAfterSalesStatus", 12, NoticeCode.UNKNOWN_REFUND_STATUS),
+    ("amazon", "fulfillment.fulfillmentStatus", "TELEPORTED", NoticeCode.UNKNOWN_STATUS),
+    ("woocommerce", "status", "on-the-moon", NoticeCode.UNKNOWN_STATUS),
+    ("tiktokshop", "status", "TELEPORTED", NoticeCode.UNKNOWN_STATUS),
+    ("shopee", "order_status", "TELEPORTED", NoticeCode.UNKNOWN_STATUS),
 ]
 
 
@@ -306,11 +320,23 @@ def test_an_unknown_word_keeps_the_order_and_leaves_a_notice(
         assert statement.refund is None
 
 
+STATUS_FIELDS = (
+    "status", "order_status", "main_status", "financial_status", "fulfillment_status",
+    "fulfillment", "orderState", "orderStatus",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("platform", ADAPTERS)
 def test_a_status_that_is_not_said_stays_empty(platform: str) -> None:
     body = order(platform)
-    for key in ("status", "order_status", "main_status", "financial_status", "fulfillment_status"):
+    if platform == "pdd":
+        # Its status is what several words say together.
+        for key in ("confirm_status", "group_status", "risk_control_status"):
+            del body[key]
+    base = body.get("orderBaseInfo", {})
+    for key in STATUS_FIELDS:
         body.pop(key, None)
+        base.pop(key, None)
 
     statement = read(platform, body)
 
