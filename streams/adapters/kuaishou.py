@@ -22,6 +22,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import orjson
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
 
 from schemas.base import Moment
 from schemas.errors import MalformedPayload, Rejected
@@ -35,7 +39,6 @@ from schemas.orders import (
     Statement,
     Status,
 )
-from streams.adapters.aes import DecryptionError, decrypted
 from streams.adapters.amounts import believed, discount_between, refund_of_sales
 from streams.adapters.answers import things
 from streams.adapters.phones import e164
@@ -60,6 +63,9 @@ from streams.adapters.reading import (
     within,
     word,
 )
+
+#: A message secret is the key of AES-128.
+_KEY_BYTES: Final = 16
 
 #: The order's status.
 STATUSES: Final = MappingProxyType({
@@ -215,10 +221,20 @@ def _decrypted(body: Any) -> Any:
     if not isinstance(body, dict) or not body.keys() >= {"secret", "body"}:
         return body
     secret, sealed = _bytes(body, "secret"), _bytes(body, "body")
+    if len(secret) != _KEY_BYTES:
+        raise MalformedPayload("secret", f"has {len(secret)} bytes, not {_KEY_BYTES}")
     try:
-        return orjson.loads(decrypted(sealed, secret))
-    except (DecryptionError, orjson.JSONDecodeError) as error:
+        return orjson.loads(_opened(sealed, secret))
+    except ValueError as error:
         raise MalformedPayload("body", f"cannot be decrypted: {error}") from error
+
+
+def _opened(sealed: bytes, secret: bytes) -> bytes:
+    """Return what AES-128-CBC with a start of zeros and PKCS#7 padding made *sealed* of."""
+    opening = Cipher(AES(secret), CBC(bytes(_KEY_BYTES))).decryptor()
+    unpadding = PKCS7(AES.block_size).unpadder()
+    plain = opening.update(sealed) + opening.finalize()
+    return unpadding.update(plain) + unpadding.finalize()
 
 
 def _bytes(body: Json, key: str) -> bytes:

@@ -1,6 +1,5 @@
 """Kuaishou: two statuses in one message, and one end for two stories."""
 
-from base64 import b64decode
 from typing import Any
 
 import orjson
@@ -8,7 +7,6 @@ import pytest
 
 from schemas.errors import MalformedPayload
 from schemas.orders import NoticeCode, Refund, Status
-from streams.adapters.aes import DecryptionError, decrypted
 from streams.adapters.kuaishou import REFUNDS, STATUSES
 from streams.adapters.normalize import normalize
 from tests.adapters.samples import order, parse, put, raw, read, sample
@@ -101,36 +99,15 @@ def test_an_encrypted_message_says_what_its_plain_text_says() -> None:
     assert read("kuaishou", sealed) == read("kuaishou", plain)
 
 
-def test_a_message_is_decrypted_with_its_secret() -> None:
-    sealed = "1KwOhRNJcUJFsEQep77V4p6KDuCK3jKC1aIVEPLPYtYZUGDY+GcY4U7Srg+4hvio"
-
-    plain = decrypted(b64decode(sealed), b64decode("MDEyMzQ1Njc4OWFiY2RlZg=="))
-
-    assert plain == b'{"event":"kwaishop_order_paySuccess","bizId":1}'
-
-
-def test_the_block_of_the_standard_is_decrypted() -> None:
-    # FIPS 197, appendix C.1: one block, and no padding in it.
-    key = bytes(range(16))
-    cipher = bytes.fromhex("69c4e0d86a7b0430d8cdb78070b4c55a")
-    plain = bytes.fromhex("00112233445566778899aabbccddeeff")
-    # Started so that the block comes out as sixteen times 16: an empty text.
-    start = bytes(byte ^ 16 for byte in plain)
-
-    assert decrypted(cipher, key, start) == b""
-    with pytest.raises(DecryptionError, match="padding"):
-        decrypted(cipher, key)
-
-
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
         ("secret", "MTIzNDU2Nzg5MDEyMzQ1Ng==", r"^body: cannot be decrypted"),
-        ("secret", "c2hvcnQ=", r"^body: cannot be decrypted: the key has 5 bytes"),
+        ("secret", "c2hvcnQ=", r"^secret: has 5 bytes, not 16"),
         ("secret", "***", r"^secret: not a text in base64"),
         ("body", 7, r"^body: not a text in base64"),
-        ("body", "", r"^body: cannot be decrypted: 0 bytes"),
-        ("body", "MTIz", r"^body: cannot be decrypted: 3 bytes"),
+        ("body", "", r"^body: cannot be decrypted"),
+        ("body", "MTIz", r"^body: cannot be decrypted"),
     ],
 )
 def test_an_envelope_that_cannot_be_opened_says_why(key: str, value: Any, why: str) -> None:
