@@ -100,7 +100,7 @@ async def measure(
             starts.append(await _start(its, "stock"))
         with tempfile.TemporaryDirectory(prefix="orderflow-bench-") as disk:
             progress("once more, with snapshots: the first start writes them")
-            await _start(its, "stock", disk, its.partitions)
+            await _start(its, "stock", disk, filler.partitions_of(stock.TABLE))
             kept = [await _start(its, "stock", disk) for _ in range(job.runs)]
         both: dict[str, Any] = {}
         if job.orders:
@@ -176,6 +176,10 @@ class Filler:
             partition = (partition + 1) % len(done)
             written += len(some)
             self._progress(f"{written:,} rows are in the changelog of {table.name}")
+
+    def partitions_of(self, table: Table) -> int:
+        """Return how many partitions of *table* hold anything."""
+        return sum(position > 0 for position, _ in self._done[table.name])
 
     def _heard(self, inbox: Topic, partition: int) -> list[tuple[tuple[str, int], BatchBuilder]]:
         (command,) = receipts(0, 1)
