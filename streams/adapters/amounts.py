@@ -51,12 +51,12 @@ def refund_of_lines(refunds: Iterable[Refund | None]) -> Refund | None:
     What still runs comes first, because someone has to act on it. One line that cannot be told
     makes the order's refund untellable.
     """
-    seen = list(refunds)
+    seen = set(refunds)
     if not seen or None in seen:
         return None
     if Refund.REFUNDING in seen:
         return Refund.REFUNDING
-    if all(refund is Refund.REFUNDED for refund in seen):
+    if seen == {Refund.REFUNDED}:
         return Refund.REFUNDED
     if Refund.REFUNDED in seen or Refund.PARTIALLY_REFUNDED in seen:
         return Refund.PARTIALLY_REFUNDED
@@ -110,13 +110,15 @@ def believed(statement: Statement, at: str) -> Statement:
     A billion units at a price of 10^15 would not even fit into 64 bits.
     """
     for name in ("total", "shipping", "discount", "refunded"):
-        _believed(getattr(statement, name), at, name)
+        minor = getattr(statement, name)
+        if minor is not None and minor > MINOR_MAX:
+            raise _unbelievable(minor, at, name)
     for line in statement.lines:
-        _believed(line.line_total, at, "line total")
+        if line.line_total is not None and line.line_total > MINOR_MAX:
+            raise _unbelievable(line.line_total, at, "line total")
     return statement
 
 
-def _believed(minor: int | None, at: str, name: str) -> None:
-    if minor is not None and minor > MINOR_MAX:
-        why = f"the {name} adds up to {minor} minor units, at most {MINOR_MAX} are believed"
-        raise MalformedPayload(at.rstrip(".") or "payload", why)
+def _unbelievable(minor: int, at: str, name: str) -> MalformedPayload:
+    why = f"the {name} adds up to {minor} minor units, at most {MINOR_MAX} are believed"
+    return MalformedPayload(at.rstrip(".") or "payload", why)

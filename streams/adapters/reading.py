@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -39,12 +40,21 @@ _YEARS_28_MS: Final = (28 * 365 + 7) * 86_400_000
 #: How much of a wrong value a message repeats.
 _SHOWN_MAX: Final = 40
 
+#: So many texts of times and of amounts are remembered with their reading: orders of one second
+#: share their times, and prices come from a catalogue.
+_KNOWN_MAX: Final = 4_096
+#: A longer text is read each time, so that what is remembered stays small.
+_KNOWN_LENGTH_MAX: Final = 40
+
 BEIJING: Final = "Asia/Shanghai"
 UTC: Final = "UTC"
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DIGITS = re.compile(r"[0-9]{1,20}")
+#: The first number with more digits than an id has.
+_IDS_END: Final = 10**20
 _DECIMAL = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,12}))?")
+_WHOLE_LENGTH_MAX: Final = 16
 _NAIVE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _OFFSET = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
@@ -138,12 +148,16 @@ def as_list(value: object, path: str) -> list[Any]:
 def within(source: Json, key: str, at: str) -> Json:
     """Return the object under *key*; one that is absent or null is empty."""
     value = source.get(key)
+    if isinstance(value, dict):
+        return value
     return {} if value is None else as_object(value, at + key)
 
 
 def members(source: Json, key: str, at: str) -> list[Any]:
     """Return the list under *key*; one that is absent or null is empty."""
     value = source.get(key)
+    if isinstance(value, list):
+        return value
     return [] if value is None else as_list(value, at + key)
 
 
@@ -156,15 +170,20 @@ def nested(source: Json, key: str, inner: str, at: str) -> list[tuple[str, Json]
         path += "." + inner
     if value is None:
         return []
-    parts = as_list(value, path)
-    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in enumerate(parts)]
+    return _placed(as_list(value, path), path)
 
 
 def objects(source: Json, key: str, at: str) -> list[tuple[str, Json]]:
     """Return the objects of the list under *key*, each with its path; null is empty."""
-    path = at + key
-    parts = enumerate(members(source, key, at))
-    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in parts]
+    parts = members(source, key, at)
+    return _placed(parts, at + key) if parts else []
+
+
+def _placed(parts: list[Any], path: str) -> list[tuple[str, Json]]:
+    for i, part in enumerate(parts):
+        if not isinstance(part, dict):
+            raise _wrong(f"{path}[{i}]", part, "an object")
+    return [(f"{path}[{i}].", part) for i, part in enumerate(parts)]
 
 
 def lines_of(parts: list[Any], path: str) -> list[Any]:
@@ -179,22 +198,28 @@ def lines_of(parts: list[Any], path: str) -> list[Any]:
 # --- texts and ids ------------------------------------------------------------------------------
 
 
-def _stored(value: str, path: str, length_max: int) -> str:
+def _stored(value: str, at: str, key: str, length_max: int) -> str:
+    """Return *value* without outer blanks, which has to be fit to be stored."""
+    value = value.strip()
     if len(value) > length_max:
-        raise MalformedPayload(path, f"{len(value)} characters, at most {length_max} are kept")
+        raise MalformedPayload(at + key, f"{len(value)} characters, at most {length_max} are kept")
     if "\0" in value:
-        raise MalformedPayload(path, "the text holds a NUL character, which cannot be stored")
+        raise MalformedPayload(at + key, "the text holds a NUL character, which cannot be stored")
     return value
 
 
 def text(source: Json, key: str, at: str, length_max: int = TEXT_LENGTH_MAX) -> str | None:
     """Return the text under *key* without outer blanks; "" and null are None."""
     value = source.get(key)
-    if value is None or value == "":
+    if isinstance(value, str):
+        # Half of all fields are texts: `_stored` is called for those alone that it refuses.
+        value = value.strip()
+        if len(value) > length_max or "\0" in value:
+            _stored(value, at, key, length_max)
+        return value or None
+    if value is None:
         return None
-    if not isinstance(value, str):
-        raise _wrong(at + key, value, "a text")
-    return _stored(value.strip(), at + key, length_max) or None
+    raise _wrong(at + key, value, "a text")
 
 
 def texts(source: Json, key: str, at: str) -> list[str]:
@@ -207,13 +232,13 @@ def texts(source: Json, key: str, at: str) -> list[str]:
 def code(source: Json, key: str, at: str) -> str | None:
     """Return a SKU or the like, a text or a number; "", 0, "0" and null are None."""
     value = source.get(key)
-    if value is None or value == "":
+    if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     elif not isinstance(value, str):
         raise _wrong(at + key, value, "a text or a whole number")
-    value = _stored(value.strip(), at + key, ID_LENGTH_MAX)
+    value = _stored(value, at, key, ID_LENGTH_MAX)
     return None if value in ("", "0") else value
 
 
@@ -231,6 +256,8 @@ def number_id(source: Json, key: str, at: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, int) and not isinstance(value, bool):
+        if 0 < value < _IDS_END:
+            return str(value)
         value = str(value)
     if not isinstance(value, str) or not _DIGITS.fullmatch(value):
         raise _wrong(at + key, value, "an id of digits")
@@ -250,9 +277,11 @@ def word(source: Json, key: str, at: str) -> str | None:
     value = source.get(key)
     if value is None or value == "":
         return None
-    if not isinstance(value, (str, int, float)):
-        raise _wrong(at + key, value, "a status word")
-    return _stored(str(value).strip(), at + key, WORD_LENGTH_MAX) or None
+    if not isinstance(value, str):
+        if not isinstance(value, (int, float)):
+            raise _wrong(at + key, value, "a status word")
+        value = str(value)
+    return _stored(value, at, key, WORD_LENGTH_MAX) or None
 
 
 def flag(source: Json, key: str, at: str) -> bool:
@@ -271,7 +300,7 @@ def flag(source: Json, key: str, at: str) -> bool:
 
 def _whole(value: object) -> int | None:
     """Return a JSON integer or a text of digits as int; anything else is None."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:  # a JSON reader makes no other kind, and true is none
         return value
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
@@ -320,6 +349,10 @@ def money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
     value = source.get(key)
     if value is None or value == "":
         return None
+    if isinstance(value, str) and len(value) <= _KNOWN_LENGTH_MAX:
+        known = _plain_amount(value, digits)
+        if known is not None:
+            return known
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _wrong(at + key, value, "an amount of money")
     matched = _DECIMAL.fullmatch(value if isinstance(value, str) else repr(value))
@@ -332,6 +365,19 @@ def money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
     if minor > MINOR_MAX or (minus and minor):
         raise _wrong(at + key, value, f"an amount from 0 to {MINOR_MAX} minor units")
     return minor
+
+
+@lru_cache(_KNOWN_MAX)
+def _plain_amount(said: str, digits: int) -> int | None:
+    """Return the amount of a text with exactly *digits* decimals; None asks for a closer look."""
+    whole, _, fraction = said.partition(".")
+    if len(fraction) != digits or len(whole) > _WHOLE_LENGTH_MAX or not said.isascii():
+        return None
+    # Digits alone, before the point and after it: no sign, no blank, no second point.
+    if not whole.isdigit() or not fraction.isdigit():
+        return None
+    minor = int(whole + fraction)
+    return minor if minor <= MINOR_MAX else None
 
 
 def signed_money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
@@ -349,9 +395,9 @@ def signed_money(source: Json, key: str, at: str, digits: int = 2) -> int | None
 # --- times --------------------------------------------------------------------------------------
 
 
-def _moment(ms: int, said: str, zone: str, path: str) -> Moment:
+def _moment(ms: int, said: str, zone: str, at: str, key: str) -> Moment:
     if not EARLIEST_MS <= ms < LATEST_MS:
-        raise _wrong(path, said, "a time between 1990 and 2100")
+        raise _wrong(at + key, said, "a time between 1990 and 2100")
     return Moment(ms, said, zone)
 
 
@@ -362,7 +408,7 @@ def beijing(source: Json, key: str, at: str) -> Moment | None:
         return None
     if not isinstance(value, str) or not _NAIVE.fullmatch(value):
         raise _wrong(at + key, value, "a time written yyyy-MM-dd HH:mm:ss")
-    return _parsed(value, value + "+08:00", BEIJING, at + key)
+    return _parsed(value, value + "+08:00", BEIJING, at, key)
 
 
 def offset(source: Json, key: str, at: str) -> Moment | None:
@@ -374,7 +420,7 @@ def offset(source: Json, key: str, at: str) -> Moment | None:
     if matched is None:
         raise _wrong(at + key, value, "an ISO 8601 time with an offset")
     zone = matched.group(1)
-    return _parsed(value, value, UTC if zone == "Z" else zone, at + key)
+    return _parsed(value, value, UTC if zone == "Z" else zone, at, key)
 
 
 def naive_utc(source: Json, key: str, at: str) -> Moment | None:
@@ -384,7 +430,7 @@ def naive_utc(source: Json, key: str, at: str) -> Moment | None:
         return None
     if not isinstance(value, str) or not _NAIVE.fullmatch(value.replace("T", " ")):
         raise _wrong(at + key, value, "a time written yyyy-MM-ddTHH:mm:ss")
-    return _parsed(value, value + "+00:00", UTC, at + key)
+    return _parsed(value, value + "+00:00", UTC, at, key)
 
 
 def offset_since_1970(source: Json, key: str, at: str) -> Moment | None:
@@ -397,14 +443,19 @@ def offset_since_1970(source: Json, key: str, at: str) -> Moment | None:
     return later and Moment(later.ms - _YEARS_28_MS, value, later.zone)
 
 
-def _parsed(said: str, iso: str, zone: str, path: str) -> Moment:
+def _parsed(said: str, iso: str, zone: str, at: str, key: str) -> Moment:
     try:
-        instant = datetime.fromisoformat(iso)
-        # Whole milliseconds exactly: seconds since 1970 are far below 2^53 here.
-        ms = int(instant.replace(microsecond=0).timestamp()) * 1000 + instant.microsecond // 1000
+        ms = _ms_of(iso)
     except (ValueError, OverflowError) as error:
-        raise _wrong(path, said, "a time that exists") from error
-    return _moment(ms, said, zone, path)
+        raise _wrong(at + key, said, "a time that exists") from error
+    return _moment(ms, said, zone, at, key)
+
+
+@lru_cache(_KNOWN_MAX)
+def _ms_of(iso: str) -> int:
+    instant = datetime.fromisoformat(iso)
+    # Whole milliseconds exactly: seconds since 1970 are far below 2^53 here.
+    return int(instant.replace(microsecond=0).timestamp()) * 1000 + instant.microsecond // 1000
 
 
 def _unix(source: Json, key: str, at: str, unit_ms: int, unit: str) -> Moment | None:
@@ -416,7 +467,7 @@ def _unix(source: Json, key: str, at: str, unit_ms: int, unit: str) -> Moment | 
         raise _wrong(at + key, value, f"a unix time in {unit}")
     if found == 0:
         return None
-    return _moment(found * unit_ms, str(value), UTC, at + key)
+    return _moment(found * unit_ms, str(value), UTC, at, key)
 
 
 def unix_seconds(source: Json, key: str, at: str) -> Moment | None:
@@ -431,7 +482,7 @@ def unix_ms(source: Json, key: str, at: str) -> Moment | None:
 
 def latest(*moments: Moment | None) -> int:
     """Return the ms of the latest of *moments*, 0 where none is said."""
-    return max((moment.ms for moment in moments if moment is not None), default=0)
+    return max([moment.ms for moment in moments if moment is not None], default=0)
 
 
 # --- the order's id in the raw bytes ------------------------------------------------------------

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from schemas.base import Moment
 from schemas.errors import MalformedPayload
@@ -167,15 +167,17 @@ class Shopify:
         total = money(order, "total_price", at, digits)
         created_at = offset(order, "created_at", at)
         updated_at = offset(order, "updated_at", at)
+        order_id = the_number_id(order, "id", at)
+        shipments = _shipments(order, at)
         statement = Statement(
             platform=self.platform,
             shop=shop,
-            order_id=the_number_id(order, "id", at),
+            order_id=order_id,
             status=status,
             status_said=said,
             refund=_money_word(seen, refunds, at, notices),
             created_at=created_at,
-            shipped_at=_first_shipped(order, at),
+            shipped_at=_first_shipped(shipments),
             completed_at=seen.closed_at if status is Status.COMPLETED else None,
             updated_at=updated_at,
             stated_ms=latest(updated_at) or latest(seen.cancelled_at, seen.closed_at, created_at),
@@ -189,7 +191,7 @@ class Shopify:
             lines=lines,
             buyer=_buyer(order, at),
             receiver=_receiver(order, at),
-            shipments=_shipments(order, at),
+            shipments=shipments,
             payment_method=_payment_method(order, at),
             notices=tuple(notices),
         )
@@ -236,8 +238,7 @@ class Shopify:
 # --- the status ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """The fields an order's status is derived from."""
 
     cancelled_at: Moment | None
@@ -321,8 +322,7 @@ def _sent(order: Json, at: str) -> list[Json]:
 # --- the money ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Prices:
+class _Prices(NamedTuple):
     """How an order writes its prices."""
 
     #: Decimals of the currency.
@@ -331,8 +331,7 @@ class _Prices:
     with_tax: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Refunds:
+class _Refunds(NamedTuple):
     """What an order's `refunds[]` say."""
 
     #: Paid back, in the order's currency; None where some of it is in another one.
@@ -628,8 +627,8 @@ def _shipments(order: Json, at: str) -> tuple[Shipment, ...]:
     return tuple(shipment for shipment in found if shipment is not None)
 
 
-def _first_shipped(order: Json, at: str) -> Moment | None:
-    moments = [parcel.shipped_at for parcel in _shipments(order, at)]
+def _first_shipped(shipments: tuple[Shipment, ...]) -> Moment | None:
+    moments = [parcel.shipped_at for parcel in shipments]
     return min((m for m in moments if m is not None), key=lambda moment: moment.ms, default=None)
 
 

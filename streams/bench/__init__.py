@@ -1,9 +1,10 @@
 """
-Measurements: `orderflow bench reserve`, `bench flow`, `bench recovery`.
+Measurements: `orderflow bench reserve`, `bench flow`, `bench recovery`, `bench intake`.
 
-Each brings its own topics (and database) on the stack that is there, measures by the clock of the
-broker or the database, reads everything back, and leaves nothing behind. docs/benchmarks.md says
-what is compared and what the figures were.
+The last runs in one process and needs no stack. Each of the others brings its own topics (and
+database) on the stack that is there, measures by the clock of the broker or the database, reads
+everything back, and leaves nothing behind. docs/benchmarks.md says what is compared and what the
+figures were.
 """
 
 from typing import Annotated, Any
@@ -102,6 +103,27 @@ def recovery(
 
     job = Job(rows=rows, orders=orders, runs=runs)
     _show(lambda settings, say: measure(settings, job, say), recovered, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench intake\n\n"
+    "$ orderflow bench intake --orders 500 --runs 5 --json | tail -1"
+)
+def intake(
+    *,
+    orders: Annotated[
+        int, typer.Option("--orders", min=1, help="Three-line orders of each platform.")
+    ] = 2_000,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the best counts.")] = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Read orders: what one costs before it reaches the broker. Needs no stack."""
+    from streams.bench.intake import measure
+    from streams.bench.showing import taken_in
+    from streams.cli.answers import answer
+
+    figures = measure(orders, runs)
+    answer(figures, as_json=as_json, words=lambda to: taken_in(to, figures))
 
 
 def _show(measure: Any, words: Any, *, as_json: bool) -> None:

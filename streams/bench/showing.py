@@ -73,6 +73,25 @@ def recovered(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def taken_in(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench intake`."""
+    shown = table("A three-line order before the broker", "", "#bytes", "#parse, µs", "#intake, µs")
+    for name, found in figures["platforms"].items():
+        shown.add_row(
+            name,
+            cell(round(found["bytes"])),
+            cell(found["parse_us"]),
+            cell(found["intake_us"]),
+        )
+    to.print(shown)
+    to.print(
+        f"On average {cell(figures['intake_us'])} µs an order: "
+        f"{cell(round(figures['rate']))} orders a second on one core."
+    )
+    machine = figures["machine"]
+    to.print(f"On {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}.")
+
+
 def _on(to: "Console", figures: Mapping[str, Any]) -> None:
     machine = figures["machine"]
     to.print(
