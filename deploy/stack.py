@@ -324,6 +324,10 @@ def postgres_folder(state: State) -> Path:
         name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]
         folder = Path("/var/tmp") / f"orderflow-{name}"  # noqa: S108 - own_folder checks whose it is
         own_folder(folder)
+        if not anybody_in(folder / "data"):
+            # Of a checkout that stood here before and took its passwords with it.
+            shutil.rmtree(folder)
+            own_folder(folder)
     state.known["postgres_folder"] = str(folder)
     return folder
 
