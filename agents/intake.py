@@ -135,12 +135,13 @@ class Intake:
         if said.created_at and said.created_at.ms > source.received_ms + self._future_max_ms:
             reason = f"created_at: {said.created_at.said} lies too far in the future"
             return Unusable(Cause.FUTURE, "created_at", reason)
-        lines = tuple(self._mapped(shop, said.shop, line) for line in said.lines)
-        notices = said.notices + tuple(
+        lines = tuple([self._mapped(shop, said.shop, line) for line in said.lines])
+        unmapped = [
             Notice(NoticeCode.UNMAPPED_SKU, f"lines[{line.line_id}]", line.platform_sku or "")
             for line in lines
             if line.sku is None
-        )
+        ]
+        notices = (*said.notices, *unmapped)
         return ObserveOrder(
             statement=structs.replace(said, lines=lines, notices=notices),
             policy=policy_of(shop, said.payment_method),
