@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: How often what is not part of a round is looked at: checks, reports, deadlines.
 TEND_EVERY_S = 0.25
+#: Asked once more, records that are in the log come within this.
+HOLE_WITHIN_S = 2.0
 #: Retries of a part that is away: first wait, longest wait.
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 #: Where the positions are not known after this, nothing is read until they are.
@@ -222,7 +224,8 @@ class Role(ABC):
         self.moved_at = time.monotonic()
         self._expected = False
         self._beginning: asyncio.Task[None] | None = None
-        self._holes: dict[TP, int] = {}
+        #: Position at which records were missing -> until when what was fetched before may come.
+        self._holes: dict[TP, tuple[int, float]] = {}
         self._reported: dict[TP, int] = {}
         self._report_at = 0.0
         #: Positions at the last report.
@@ -413,15 +416,23 @@ class Role(ABC):
         hole that stays is one in the log.
         """
         again: dict[TP, int] = {}
+        late: list[TP] = []
         for tp, records in work.items():
             position = self.position(tp)
-            if records[0].offset <= position or self._holes.get(tp) == position:
+            if records[0].offset <= position:
+                continue
+            asked_at, until = self._holes.get(tp, (-1, 0.0))
+            if asked_at == position:
+                # Frames that were on their way when we asked say nothing about the log.
+                if time.monotonic() < until:
+                    late.append(tp)
                 continue
             logger.info("%s: %s/%s again from %s", self.name, tp.topic, tp.partition, position)
-            self._holes[tp] = again[tp] = position
+            self._holes[tp] = (position, time.monotonic() + HOLE_WITHIN_S)
+            again[tp] = position
+        for tp in (*again, *late):
+            del work[tp]
         if again:
-            for tp in again:
-                del work[tp]
             await self.consumer.seek_to(again)
 
     async def patiently(
