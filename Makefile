@@ -11,9 +11,11 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 STACK := $(PYTHON) deploy/stack.py
 BIN := .venv/bin
 CODE := schemas tables agents streams tests deploy
-# Addresses are locked out: whoever installs names the index they trust.
+# Addresses are locked out: whoever installs names the index they trust. Extras stay in the pins: for
+# `coverage[toml]` pip looks past a pin of `coverage` to a newer release, and then misses its hash.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+	--no-emit-index-url --no-emit-find-links --no-strip-extras \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
