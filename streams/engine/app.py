@@ -158,7 +158,7 @@ def _wire(app: App, settings: Settings, role: Role) -> None:
 
     async def listen(stream: Any) -> None:
         async for event in stream.noack().events():
-            rounds.put(event.message.generation_id, event.value)
+            rounds.put(event.message.generation_id, event.message.offset, event.value)
 
     inboxes = [settings.topic(name) for name in role.topics]
     app.agent(app.topic(*inboxes, **_RAW), name=f"{role.name}-listener", concurrency=1)(listen)

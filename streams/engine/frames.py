@@ -10,7 +10,6 @@ polls only ever count up, so it drops none, whatever was sought meanwhile.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
 from typing import Any
 
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -56,7 +55,8 @@ class FrameScheduler(DefaultSchedulingStrategy):
 
     def __init__(self, is_changelog: Callable[[TP], bool]) -> None:
         self._is_changelog = is_changelog
-        self._number = count(1)
+        #: How many polls brought anything of the inboxes.
+        self.polls = 0
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Frame]]:
         """Yield a frame per changelog partition, and one of all that is left."""
@@ -70,4 +70,5 @@ class FrameScheduler(DefaultSchedulingStrategy):
                 poll[tp] = run
         if poll:
             tp = next(iter(poll))
-            yield tp, Frame(tp, next(self._number), poll)
+            self.polls += 1
+            yield tp, Frame(tp, self.polls, poll)

@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: How often what is not part of a round is looked at: checks, reports, deadlines.
 TEND_EVERY_S = 0.25
-#: Asked once more, records that are in the log come within this.
-HOLE_WITHIN_S = 2.0
 #: Retries of a part that is away: first wait, longest wait.
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 #: Where the positions are not known after this, nothing is read until they are.
@@ -63,7 +61,10 @@ class Rounds:
         self._role = role
         self._records_max = settings.round_records_max
         self._every = settings.round_every.total_seconds()
-        self._waiting: list[tuple[int, TP, list[Record]]] = []
+        #: Generation and number of the poll, partition, records.
+        self._waiting: list[tuple[int, int, TP, list[Record]]] = []
+        #: Partition that was sought -> the last poll that may hold what was read before.
+        self._late: dict[TP, int] = {}
         self._records = 0
         self._frames_max = settings.frames_waiting_max
         self._something = asyncio.Event()
@@ -97,10 +98,10 @@ class Rounds:
         """Does nothing wait?"""
         return not self._waiting
 
-    def put(self, generation: int, poll: Poll) -> None:
-        """Let what a poll brought wait for the next round."""
+    def put(self, generation: int, number: int, poll: Poll) -> None:
+        """Let what a poll brought wait for the next round; polls are numbered from 1."""
         for tp, records in poll.items():
-            self._waiting.append((generation, tp, records))
+            self._waiting.append((generation, number, tp, records))
             self._records += len(records)
         self._something.set()
         if self.full:
@@ -116,8 +117,13 @@ class Rounds:
     def forget(self) -> None:
         """Drop what waits; the next seek brings it again."""
         self._waiting.clear()
+        self._late.clear()
         self._records = 0
         self._room.set()
+
+    def sought(self, tps: Iterable[TP], last: int) -> None:
+        """Take note that *tps* were sought: up to the poll *last* what is ahead of us is late."""
+        self._late.update(dict.fromkeys(tps, last))
 
     def running_for(self) -> float:
         """Return for how many seconds the current round has been running."""
@@ -180,12 +186,16 @@ class Rounds:
         waiting, size, taken = self._waiting, 0, 0
         work: Work = {}
         current = self._role.app.consumer_generation_id
-        for generation, tp, records in waiting:
+        for generation, number, tp, records in waiting:
             if size >= self._records_max:
+                break
+            wanted = generation == current and tp in self._role.open
+            if wanted and tp in work and records[0].offset != work[tp][-1].offset + 1:
+                # What does not follow is looked at by itself.
                 break
             taken += 1
             size += len(records)
-            if generation != current or tp not in self._role.open:
+            if not wanted or self._is_late(number, tp, records):
                 continue
             if tp in work:
                 work[tp] += records
@@ -196,6 +206,10 @@ class Rounds:
         if not self.full:
             self._room.set()
         return work
+
+    def _is_late(self, number: int, tp: TP, records: Sequence[Record]) -> bool:
+        """Say whether *records* were on their way when we sought what lies before them."""
+        return number <= self._late.get(tp, 0) and records[0].offset > self._role.position(tp)
 
 
 class Role(ABC):
@@ -224,8 +238,8 @@ class Role(ABC):
         self.moved_at = time.monotonic()
         self._expected = False
         self._beginning: asyncio.Task[None] | None = None
-        #: Position at which records were missing -> until when what was fetched before may come.
-        self._holes: dict[TP, tuple[int, float]] = {}
+        #: Partition -> position at which records were missing and asked for once more.
+        self._holes: dict[TP, int] = {}
         self._reported: dict[TP, int] = {}
         self._report_at = 0.0
         #: Positions at the last report.
@@ -412,28 +426,21 @@ class Role(ABC):
         """
         Ask once more for what lies between the position and the first record.
 
-        Around a rebalance Faust may drop what it has fetched already; asking again brings it. A
-        hole that stays is one in the log.
+        Around a rebalance Faust may drop what it has fetched already; asking again brings it. What
+        was on its way when we asked is dropped as it is gathered, so what is here then and still
+        leaves a hole was read after it: the hole is one in the log.
         """
         again: dict[TP, int] = {}
-        late: list[TP] = []
         for tp, records in work.items():
             position = self.position(tp)
-            if records[0].offset <= position:
-                continue
-            asked_at, until = self._holes.get(tp, (-1, 0.0))
-            if asked_at == position:
-                # Frames that were on their way when we asked say nothing about the log.
-                if time.monotonic() < until:
-                    late.append(tp)
+            if records[0].offset <= position or self._holes.get(tp) == position:
                 continue
             logger.info("%s: %s/%s again from %s", self.name, tp.topic, tp.partition, position)
-            self._holes[tp] = (position, time.monotonic() + HOLE_WITHIN_S)
-            again[tp] = position
-        for tp in (*again, *late):
+            self._holes[tp] = again[tp] = position
+        for tp in again:
             del work[tp]
         if again:
-            await self.consumer.seek_to(again)
+            self.rounds.sought(again, await self.consumer.seek_to(again))
 
     async def patiently(
         self,

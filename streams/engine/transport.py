@@ -171,9 +171,11 @@ class Consumer(driver.Consumer):
         self.app.role.coming()
         await super().on_partitions_assigned(assigned, generation_id)
 
-    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
-        """Go on reading at *offsets*."""
+    async def seek_to(self, offsets: Mapping[TP, int]) -> int:
+        """Go on reading at *offsets*; return the last poll that may hold what was read before."""
         await self._thread.seek_to(offsets)
+        # One poll may be on its way here.
+        return self.scheduler.polls + 1
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  Faust's signature
         """Do what Faust does, without its sleep of a second when no partition may be read yet."""

@@ -1,11 +1,13 @@
 """A keeper on the real broker: nothing lost, nothing twice, whatever its logs hold."""
 
 import logging
+from typing import NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from faust.types import TP
 from msgspec import msgpack
 
 from agents.letters import PREFIX, State
@@ -170,6 +172,54 @@ async def test_a_hole_in_the_inbox_halts_its_partition(topics: Settings):
         await shop.until(lambda: keeper.halted)
 
     assert "the record at 2 is missing, the next is 3" in next(iter(keeper.halted.values()))
+
+
+class Late(NamedTuple):
+    """A record that Faust brings although it has dropped the ones before it."""
+
+    offset: int
+    timestamp: int = 0
+    key: bytes = b"a"
+    value: bytes = b""
+
+
+async def test_frames_that_were_on_their_way_are_not_taken_for_a_hole(topics: Settings):
+    await shop.send(topics, [Add("a", 1)])
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        inbox = TP(topics.topic("counts"), shop.home(topics, "a"))
+        await shop.until(lambda: keeper.position(inbox) == 1)
+
+        for offset in (5, 7, 9):
+            keeper.rounds.put(
+                keeper.app.consumer_generation_id,
+                keeper.consumer.scheduler.polls,
+                {inbox: [Late(offset)]},
+            )
+            await shop.until(lambda: keeper.rounds.idle)
+        await shop.send(topics, [Add("a", 1)])
+
+        await shop.until(lambda: keeper.halted or keeper.position(inbox) == 2)
+        assert not keeper.halted
+    assert (await shop.changelog_rows(topics))[b"a"].total == 2
+
+
+async def test_a_frame_that_does_not_follow_waits_for_a_round_of_its_own(topics: Settings):
+    await shop.send(topics, [Add("a", 1)])
+    async with shop.working(topics, [keeper := shop.a_keeper()]):
+        inbox = TP(topics.topic("counts"), shop.home(topics, "a"))
+        await shop.until(lambda: keeper.position(inbox) == 1)
+
+        # Seen before, and behind it what lies ahead of a gap: nothing is lost in the log.
+        for offset in (0, 5):
+            keeper.rounds.put(
+                keeper.app.consumer_generation_id,
+                keeper.consumer.scheduler.polls,
+                {inbox: [Late(offset)]},
+            )
+        await shop.send(topics, [Add("a", 1)])
+
+        await shop.until(lambda: keeper.halted or keeper.position(inbox) == 2)
+        assert not keeper.halted
 
 
 async def test_an_inbox_that_begins_after_the_position_is_a_halt(topics: Settings):
