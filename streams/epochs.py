@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from msgspec import DecodeError, msgpack
+from msgspec import DecodeError
 
+from agents.frames import POSITION_BYTES
 from agents.letters import ANNOUNCED, Form, Headers, State, announced_event, announcement
 from schemas.epochs import EPOCH_MAX, EpochAnnounced
 from schemas.errors import BrokerUnavailable, Misconfigured, Rejected
 from streams.check.reading import Reader
 from streams.clock import now_ms
 from streams.engine.admin import verify
-from streams.engine.store import STATE_KEY
+from streams.engine.store import STATE_KEY, read_state
 from streams.settings import Settings
 from streams.topics import changelog
 from streams.topology import LISTENERS, ROUTES, Listener
@@ -31,9 +32,6 @@ from streams.topology import LISTENERS, ROUTES, Listener
 KEEPERS: dict[str, Listener] = {
     name: listener for name, listener in LISTENERS.items() if listener.owns
 }
-#: A state record opens with its position and its number of rows, 8 bytes each.
-_POSITION_BYTES, _HEAD_BYTES = 8, 16
-_decode = msgpack.Decoder(State).decode
 
 
 class BadEpoch(Rejected):
@@ -55,6 +53,15 @@ Standings = dict[str, list[Standing]]
 
 #: Topic, partition, key, value, headers.
 _Message = tuple[str, int, bytes, bytes, Headers]
+
+
+class Wish(NamedTuple):
+    """Whose epoch is to start, which one (the next, where none is named), why and by whom."""
+
+    keeper: str
+    epoch: int | None
+    reason: str
+    operator: str
 
 
 class Started(NamedTuple):
@@ -82,7 +89,7 @@ class _States:
             if record.key != STATE_KEY or record.value is None:
                 continue
             known = self.newest.get(place, b"")
-            if record.value[:_POSITION_BYTES] >= known[:_POSITION_BYTES]:
+            if record.value[:POSITION_BYTES] >= known[:POSITION_BYTES]:
                 self.newest[place] = record.value
 
 
@@ -111,7 +118,7 @@ async def standings(settings: Settings) -> Standings:
 
 def _state(topic: str, partition: int, record: bytes | None) -> State:
     try:
-        return _decode(record[_HEAD_BYTES:]) if record is not None else State()
+        return State() if record is None else read_state(record)
     except DecodeError as error:
         raise Misconfigured(
             f"The state in {topic}/{partition} cannot be read ({error}): see the runbook, "
@@ -205,24 +212,28 @@ def to_itself(
         yield inbox, partition, key, announcement(number, partition, epoch), headers
 
 
-async def start(
-    settings: Settings, keeper: str, epoch: int | None, reason: str, operator: str
-) -> Started:
+def wished(keeper: str, epoch: int | None, reason: str, operator: str) -> Wish:
+    """Return the wish, or raise BadEpoch where it could not be granted anywhere."""
+    if keeper not in KEEPERS:
+        raise BadEpoch(f"There is no keeper {keeper}; choose from {', '.join(KEEPERS)}.")
+    if not (reason.strip() and operator.strip()):
+        raise BadEpoch("Say why with --reason, and who with --operator: they stay in the log.")
+    return Wish(keeper, epoch, reason.strip(), operator.strip())
+
+
+async def start(settings: Settings, wish: Wish) -> Started:
     """
-    Announce the next epoch of *keeper* to all who hear it, then to itself.
+    Announce the epoch of *wish* to all who hear its keeper, then to the keeper itself.
 
     Raises BadEpoch, BrokerUnavailable, Misconfigured. After BrokerUnavailable it may be repeated.
     """
-    if not (reason.strip() and operator.strip()):
-        raise BadEpoch("Say why with --reason and who with --operator; they stay in the log.")
-    listener = KEEPERS.get(keeper)
-    if listener is None:
-        raise BadEpoch(f"There is no keeper {keeper}; choose from {', '.join(KEEPERS)}.")
+    keeper, epoch, reason, operator = wish
+    listener = KEEPERS[keeper]
     inbox = listener.reads[0].name
     counts = await verify(settings, [inbox, *(topic.name for topic in listener.writes)])
     number = chosen(keeper, (await standings(settings))[keeper], epoch)
     receivers = list(to_receivers(keeper, number, counts, now_ms()))
-    own = list(to_itself(keeper, number, counts[inbox], reason.strip(), operator.strip()))
+    own = list(to_itself(keeper, number, counts[inbox], reason, operator))
     try:
         await _send(settings, receivers, own)
     except KafkaConnectionError as error:

@@ -50,6 +50,10 @@ class Adapter(Protocol):
         """How the platform writes money."""
 
     @property
+    def refund_closes(self) -> bool:
+        """Does paying an order back whole, before it ships, close it without another word?"""
+
+    @property
     def statuses(self) -> Mapping[str, Status]:
         """Its native status words; a word that is not here is UNKNOWN."""
 

@@ -203,6 +203,7 @@ class Jd:
     money: ClassVar[MoneyUnit] = MoneyUnit.YUAN_TEXT
     statuses: ClassVar[Mapping[str, Status]] = STATUSES
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = True
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says: one statement per order, and one per order paid back."""

@@ -29,8 +29,6 @@ _FIELDS: Final = tuple(
     for name in Statement.__struct_fields__
     if name not in {"platform", "shop", "order_id", "stated_ms", "refund", "refunded", "notices"}
 )
-#: Platforms where an order that was paid back whole before it shipped is closed by that alone.
-_REFUND_CLOSES: Final = frozenset({"jd", "pdd"})
 _PAID_BACK: Final = (Refund.PARTIALLY_REFUNDED, Refund.REFUNDED)
 
 
@@ -109,7 +107,7 @@ def _holds_back(statement: Statement) -> bool:
 
 
 def _closed_by_refund(platform: str, status: Status | None) -> bool:
-    return platform in _REFUND_CLOSES and status in (Status.ON_HOLD, Status.PAID)
+    return ADAPTERS[platform].refund_closes and status in (Status.ON_HOLD, Status.PAID)
 
 
 def _is_after_sale(statement: Statement) -> bool:

@@ -138,6 +138,7 @@ class Pdd:
     money: ClassVar[MoneyUnit] = MoneyUnit.DECIMAL_NUMBER
     statuses: ClassVar[Mapping[str, Status]] = STATUSES
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = True
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says: one statement per order, and one per order's after-sales."""

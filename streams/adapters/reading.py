@@ -145,6 +145,12 @@ def as_list(value: object, path: str) -> list[Any]:
     raise _wrong(path, value, "a list")
 
 
+def bodies(payload: bytes) -> list[tuple[str, Json]]:
+    """Return the objects in *payload*, one or a list of them, each with the path of its fields."""
+    body = decode(payload)
+    return _placed(body, "") if isinstance(body, list) else [("", as_object(body, "payload"))]
+
+
 def within(source: Json, key: str, at: str) -> Json:
     """Return the object under *key*; one that is absent or null is empty."""
     value = source.get(key)

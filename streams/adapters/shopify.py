@@ -39,8 +39,8 @@ from streams.adapters.reading import (
     MoneyUnit,
     as_list,
     as_object,
+    bodies,
     code,
-    decode,
     latest,
     members,
     money,
@@ -104,17 +104,11 @@ class Shopify:
     money: ClassVar[MoneyUnit] = MoneyUnit.DECIMAL_TEXT
     statuses: ClassVar[Mapping[str, Status]] = {**FINANCIAL, **FULFILLMENT}
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = False
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says, one statement per order, refund or fulfillment in it."""
-        body = decode(payload)
-        if isinstance(body, list):
-            return [
-                said
-                for i, part in enumerate(body)
-                for said in self._read(as_object(part, f"[{i}]"), shop, f"[{i}].")
-            ]
-        return list(self._read(as_object(body, "payload"), shop, ""))
+        return [said for at, part in bodies(payload) for said in self._read(part, shop, at)]
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the order's id in the raw bytes, or None where there is none or more than one."""

@@ -37,8 +37,8 @@ from streams.adapters.reading import (
     MoneyUnit,
     as_object,
     beijing,
+    bodies,
     code,
-    decode,
     latest,
     lines_of,
     money,
@@ -161,15 +161,11 @@ class Taobao:
     money: ClassVar[MoneyUnit] = MoneyUnit.YUAN_TEXT
     statuses: ClassVar[Mapping[str, Status]] = STATUSES
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = False
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says, one statement per order (or per message of a TMC pull)."""
-        body = decode(payload)
-        if isinstance(body, list):
-            parts = [(f"[{i}].", as_object(part, f"[{i}]")) for i, part in enumerate(body)]
-        else:
-            parts = [("", as_object(body, "payload"))]
-        return [said for at, part in parts for said in self._read(part, shop, at)]
+        return [said for at, part in bodies(payload) for said in self._read(part, shop, at)]
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the tid in the raw bytes, or None where there is none or more than one."""

@@ -28,9 +28,8 @@ from streams.adapters.reading import (
     UTC,
     Json,
     MoneyUnit,
-    as_object,
+    bodies,
     code,
-    decode,
     latest,
     lines_of,
     members,
@@ -81,19 +80,13 @@ class WooCommerce:
     money: ClassVar[MoneyUnit] = MoneyUnit.DECIMAL_TEXT
     statuses: ClassVar[Mapping[str, Status]] = STATUSES
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = False
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says, one statement per order or refund in it."""
         if _PING.fullmatch(payload):
             return []
-        body = decode(payload)
-        if isinstance(body, list):
-            return [
-                said
-                for i, part in enumerate(body)
-                for said in self._read(as_object(part, f"[{i}]"), shop, f"[{i}].")
-            ]
-        return list(self._read(as_object(body, "payload"), shop, ""))
+        return [said for at, part in bodies(payload) for said in self._read(part, shop, at)]
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the order's id, or None where there is none or more than one."""

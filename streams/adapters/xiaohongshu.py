@@ -118,6 +118,7 @@ class Xiaohongshu:
     money: ClassVar[MoneyUnit] = MoneyUnit.FEN
     statuses: ClassVar[Mapping[str, Status]] = STATUSES
     refunds: ClassVar[Mapping[str, Refund]] = REFUNDS
+    refund_closes: ClassVar[bool] = False
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says: one statement per order, or per message of a push."""

@@ -5,14 +5,12 @@ from typing import Annotated
 import typer
 
 from streams.cli.answers import (
-    BAD_INPUT,
     AsJson,
     answer,
     console,
     examples,
     run,
     settings,
-    stop,
     table,
 )
 from streams.cli.operating import Operator, Reason, who
@@ -72,11 +70,8 @@ def start(
     """Announce a keeper's next epoch to all who hear it, then to itself, which begins it."""
     from streams import epochs
 
-    if not reason.strip():
-        stop("--reason is empty: say why; it stays in the log.", BAD_INPUT)
-    if keeper not in epochs.KEEPERS:
-        stop(f"There is no keeper {keeper}; choose from {', '.join(epochs.KEEPERS)}.", BAD_INPUT)
-    started = run(epochs.start(settings(), keeper, number, reason, who(operator)))
+    wish = epochs.wished(keeper, number, reason, who(operator))
+    started = run(epochs.start(settings(), wish))
     answer(
         {"ok": True, **started._asdict()},
         as_json=as_json,

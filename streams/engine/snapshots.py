@@ -54,7 +54,7 @@ class Snapshot(NamedTuple):
     """What one commit left of one partition."""
 
     #: Row key -> bytes as stored, position first.
-    rows: Mapping[bytes, bytes]
+    rows: dict[bytes, bytes]
     #: The state record as it stands in the changelog.
     state_record: bytes
     #: The changelog's offset to go on from.

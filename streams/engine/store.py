@@ -55,6 +55,11 @@ def write_state(state: State, rows: int) -> bytes:
     )
 
 
+def read_state(record: bytes) -> State:
+    """Return the state in its *record*; raises DecodeError."""
+    return _decode_state(record[POSITION_BYTES + _COUNT_BYTES :])
+
+
 class Part:
     """One partition: its rows, its state, and what is known of its changelog."""
 
@@ -105,7 +110,7 @@ class Part:
     def of(cls, snapshot: Snapshot) -> "Part":
         """Return the partition that *snapshot* holds; raises SnapshotRefused."""
         part = cls()
-        part.rows = dict(snapshot.rows)
+        part.rows = snapshot.rows
         part.state_record = snapshot.state_record
         part.end = part.known_end = snapshot.end
         if why := part._contradiction():
@@ -188,7 +193,7 @@ class Part:
         if not record:
             return f"{len(self.rows)} rows stand without a state" if self.rows else ""
         try:
-            state = _decode_state(record[POSITION_BYTES + _COUNT_BYTES :])
+            state = read_state(record)
         except DecodeError as error:
             return f"the state cannot be read ({error})"
         newest = max(self.rows.values(), default=b"")[:POSITION_BYTES]

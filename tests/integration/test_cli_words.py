@@ -124,7 +124,7 @@ def test_help_loads_nothing_heavy() -> None:
         # a keeper nobody knows
         (("epoch", "start", "cook", "--reason", "x"), {}, 2, "choose from orders, stock"),
         # an epoch that nobody gives a reason for
-        (("epoch", "start", "stock", "--reason", " "), {}, 2, "--reason is empty"),
+        (("epoch", "start", "stock", "--reason", " "), {}, 2, "Say why with --reason"),
         # no address at all
         (("topics", "apply"), {}, 78, "ORDERFLOW_KAFKA"),
         # an address where nobody answers
