@@ -10,11 +10,12 @@ handler raises; an exception that left this loop would take the record with it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, Struct, ValidationError
 
-from agents.letters import ANNOUNCED, Addressed, Post, State, is_repeat, unseal
+from agents.letters import ANNOUNCED, Letterbox, Outbox, Post, State, is_repeat, unseal
 from schemas.errors import MalformedPayload, PartitionHalted, Rejected, UndecodableMessage
 from schemas.parked import Cause, Parked, Stage
 from tables.spec import ROW_BYTES_MAX, Table
@@ -40,7 +41,7 @@ class Record(Protocol):
 class Slice(NamedTuple):
     """What one commit is made of. Letters first, then rows and state as one batch."""
 
-    letters: dict[str, list[Addressed]]
+    letters: Outbox
     #: Row key -> bytes as stored, position first; None is a tombstone.
     changes: dict[bytes, bytes | None]
     #: The rows as values, for what is computed beside the store (deadlines).
@@ -62,8 +63,8 @@ class Counts(Struct):
     parked: int = 0
     #: Of the parked: our own mistakes.
     bugs: int = 0
-    #: Where each mistake was made, and the error with its traceback, for the log.
-    failures: list[tuple[int, Exception]] = []
+    #: Where each mistake was made, the error with its traceback, and the command, for the log.
+    failures: list[tuple[int, Exception, Any]] = []
 
 
 _NOTHING = Counts()
@@ -79,10 +80,13 @@ class Inbox(NamedTuple):
 class FrameRows:
     """The rows of one partition as the commands of this frame left them."""
 
-    __slots__ = ("_decode", "_earlier", "_stored", "read_bytes", "touched")
+    __slots__ = ("_ahead", "_decode", "_earlier", "_stored", "read_bytes", "touched")
 
-    def __init__(self, stored: Mapping[bytes, bytes], table: Table) -> None:
+    def __init__(
+        self, stored: Mapping[bytes, bytes], ahead: Mapping[bytes, bytes | None], table: Table
+    ) -> None:
         self._stored = stored
+        self._ahead = ahead
         self._decode = table.decode_row
         #: Rows that earlier slices of this frame left; they are not in the store yet.
         self._earlier: dict[bytes, Any] = {}
@@ -98,7 +102,9 @@ class FrameRows:
             return row
         if self._earlier and (row := self._earlier.get(key, _ABSENT)) is not _ABSENT:
             return row
-        raw = self._stored.get(key)
+        raw = (
+            self._stored.get(key) if not (ahead := self._ahead) or key not in ahead else ahead[key]
+        )
         if raw is None:
             return None
         self.read_bytes += len(raw)
@@ -112,22 +118,36 @@ class FrameRows:
 
 
 class FrameDecider:
-    """Decides one frame of one inbox partition. Used once."""
+    """
+    Decides one frame of one inbox partition. Used once.
+
+    *ahead* is what earlier frames have decided and nobody has committed yet: it goes before
+    *stored*, and *state* is the one they left. All letters go to *outbox*, where one is given;
+    what an open slice has put there before it is dropped will be said again with the same number.
+    """
 
     def __init__(
-        self, stored: Mapping[bytes, bytes], state: State, table: Table, inbox: Inbox, post: Post
+        self,
+        stored: Mapping[bytes, bytes],
+        state: State,
+        table: Table,
+        inbox: Inbox,
+        post: Post,
+        ahead: Mapping[bytes, bytes | None] = MappingProxyType({}),
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self._table = table
         self._inbox = inbox
         self._post = post
-        self._rows = FrameRows(stored, table)
+        self._rows = FrameRows(stored, ahead, table)
         self._position = state.position
         self._epoch = state.epoch
         self._sent, self._got = dict(state.sent), dict(state.got)
         self._open()
 
     def _open(self) -> None:
-        self._letters: dict[str, list[Addressed]] = {}
+        self._letters = Letterbox() if self._outbox is None else self._outbox
         self._bytes = 0
         self._counts = Counts()
 
@@ -205,7 +225,7 @@ class FrameDecider:
         self._counts.parked += 1
         if cause_of(error) is Cause.BUG:
             self._counts.bugs += 1
-            self._counts.failures.append((record.offset, error))
+            self._counts.failures.append((record.offset, error, command))
         said: list[Struct] = [park(record, self._inbox, self._table.name, error)]
         if command is not None:
             said += self._table.answer_failed(command, record.timestamp)

@@ -7,6 +7,7 @@ Folding needs nothing back from the database: where a round holds only the later
 order, its row says which facets it sets, and the database keeps the others (`Facet`).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ from schemas.ledger import (
     OrderEventRow,
     OrderRow,
     ParkedRow,
+    QuotaRow,
+    ReturnRow,
+    ShortfallRow,
     Span,
     Start,
     StockRow,
@@ -39,12 +43,16 @@ from schemas.ledger import (
 from schemas.orders import (
     AnyOrderEvent,
     CaseOpened,
+    CaseSettled,
+    OrderCommandAnswered,
     OrderDetails,
     OrderEvent,
     OrderExpired,
     OrderObserved,
     OrderRefundChanged,
     OrderReserved,
+    OrderReturned,
+    OrderShipped,
     OrderShort,
     OrderStatusChanged,
     PublicLine,
@@ -56,7 +64,9 @@ from schemas.parked import Parked, Stage
 from schemas.stock import (
     AnyStockEvent,
     Bucket,
+    QuotaChanged,
     ReleaseIgnored,
+    ShortfallChanged,
     StockCommandAnswered,
     StockMoved,
     Verb,
@@ -169,6 +179,7 @@ class _Round:
             where.province if where else None,
             where.city if where else None,
             body,
+            found_by(details),
         )
 
     def _read_parked(self, body: bytes) -> None:
@@ -346,12 +357,19 @@ class _Orders:
             OrderStatusChanged: self._moved_on,
             OrderRefundChanged: self._refunded,
             CaseOpened: self._case,
+            CaseSettled: self._settled,
+            OrderReturned: self._returned,
+            OrderShipped: self._shipped,
         }
 
     def read(self, body: bytes) -> None:
         event = _ORDER_EVENT.decode(body)
         kind = type(event)
         key, at = event.order, event.at_ms
+        if isinstance(event, OrderCommandAnswered):
+            answer = AnswerRow(event.command, event.about, event.refusal, event.left, at)
+            self._batch.answers.append(answer)
+            return
         order = self._orders.get(key) or _Order(key)
         self._apply[kind](order, event)
         order.version, order.at = event.version, at
@@ -395,7 +413,9 @@ class _Orders:
         order.deadline = deadline
 
     def _refused(self, order: _Order, event: OrderShort) -> None:
-        self._verdict(order, "short", event)
+        deadline = event.deadline_ms
+        self._verdict(order, "partial" if event.kept else "short", event)
+        order.deadline = deadline
 
     def _verdict(self, order: _Order, word: str, event: OrderReserved | OrderShort) -> None:
         order.reservation, order.attempt = word, event.attempt
@@ -422,6 +442,30 @@ class _Orders:
 
     def _case(self, order: _Order, event: CaseOpened) -> None:
         order.open_case = event.case
+        order.facets |= Facet.CASE
+
+    def _settled(self, order: _Order, event: CaseSettled) -> None:
+        order.open_case = event.open_case
+        order.facets |= Facet.CASE
+
+    def _returned(self, order: _Order, event: OrderReturned) -> None:  # noqa: ARG002  every handler has this shape
+        self._batch.returns.append(
+            ReturnRow(
+                event.order,
+                event.version,
+                event.at_ms,
+                event.sku,
+                event.quantity,
+                event.disposition,
+                event.command,
+                event.operator,
+                event.reason,
+            )
+        )
+
+    def _shipped(self, order: _Order, event: OrderShipped) -> None:
+        order.reservation = event.reservation
+        order.facets |= Facet.RESERVATION
 
     def close(self) -> None:
         batch = self._batch
@@ -483,8 +527,10 @@ def _short(short: tuple[Short, ...]) -> str | None:
 
 # --- stock ----------------------------------------------------------------------------------------
 
-#: Verbs that end a hold.
+#: Verbs that take from a hold, and end it where it does not go on with less.
 _ENDS = frozenset({Verb.RELEASE, Verb.EXPIRE, Verb.SHIP})
+#: Verbs about a hold; an order's other moves are about its quota or its returns.
+_OF_HOLDS = _ENDS | {Verb.HOLD, Verb.OCCUPY}
 
 
 class _Stock:
@@ -494,6 +540,7 @@ class _Stock:
         self._batch = batch
         self._balances: dict[str, StockMoved] = {}
         self._holds: dict[tuple[str, str], HoldRow] = {}
+        self._quotas: dict[tuple[str, str], QuotaRow] = {}
 
     def read(self, body: bytes) -> None:
         event = _STOCK_EVENT.decode(body)
@@ -509,6 +556,30 @@ class _Stock:
                 self._batch.ignored_releases.append(
                     IgnoredReleaseRow(
                         event.sku, event.order, event.verb, event.refusal, at, event.cause
+                    )
+                )
+            case QuotaChanged():
+                self._quotas[event.sku, event.quota] = QuotaRow(
+                    event.sku,
+                    event.quota,
+                    event.version,
+                    at,
+                    event.starts_ms,
+                    event.ends_ms,
+                    event.allotted,
+                    event.left,
+                    at if event.ended else None,
+                )
+            case ShortfallChanged():
+                self._batch.shortfalls.append(
+                    ShortfallRow(
+                        event.sku,
+                        event.version,
+                        at,
+                        event.before,
+                        event.shortfall,
+                        event.held,
+                        event.cause,
                     )
                 )
 
@@ -535,22 +606,28 @@ class _Stock:
                 event.operator,
                 event.reason,
                 event.cause,
+                event.shortfall,
+                event.held,
+                event.quota,
             )
         )
-        if event.order is not None:
+        if event.order is not None and event.verb in _OF_HOLDS:
             self._hold(event.order, event, at, deadline)
 
     def _hold(self, order: str, event: StockMoved, at: Ms, deadline: Ms | None) -> None:
         known = self._holds.get((order, event.sku))
-        verb = event.verb
-        ends = verb in _ENDS
-        held_at = at if verb is Verb.HOLD else known and known.held_at
+        verb, goes_on = event.verb, event.held
+        takes = verb in _ENDS
+        ends = takes and goes_on is None
+        # A hold that grew is as old as it was.
+        new = verb is Verb.HOLD and goes_on in (None, event.quantity)
+        held_at = at if new else known and known.held_at
         self._holds[order, event.sku] = HoldRow(
             order,
             event.sku,
             event.version,
-            (event.source if ends else event.target) or Bucket.LOCKED,
-            event.quantity,
+            (event.source if takes else event.target) or Bucket.LOCKED,
+            event.quantity if goes_on is None else goes_on,
             deadline,
             held_at,
             at,
@@ -561,6 +638,7 @@ class _Stock:
 
     def close(self) -> None:
         self._batch.holds = list(self._holds.values())
+        self._batch.quotas = list(self._quotas.values())
         self._batch.stock = [
             StockRow(
                 sku,
@@ -571,6 +649,7 @@ class _Stock:
                 last.occupied,
                 last.reserved,
                 last.frozen,
+                last.shortfall,
             )
             for sku, last in self._balances.items()
         ]
@@ -582,6 +661,36 @@ _ORDER_EVENT = json.Decoder(AnyOrderEvent)
 _STOCK_EVENT = json.Decoder(AnyStockEvent)
 _ANNOUNCED = json.Decoder(EpochAnnounced)
 _DETAILS = msgpack.Decoder(OrderDetails)
+
+#: Phones as they are said in clear, or with stars before their last digits; a ciphertext is none.
+_TAIL = re.compile(r"[0-9*+() -]*[0-9]{4}")
+_TAIL_DIGITS = 4
+#: A tracking number that is longer is none.
+_PARCEL_LENGTH_MAX = 64
+#: An order is found by so many words at most.
+_FOUND_BY_MAX = 100
+
+
+def found_by(details: OrderDetails) -> str | None:
+    """Return the words an order is searched by, in order, with a space between; None: no word."""
+    phones = [
+        said
+        for person in (details.buyer, details.receiver)
+        if person is not None
+        for said in (person.phone, person.phone_said)
+        if said
+    ]
+    tails = [f"tel:{said[-_TAIL_DIGITS:]}" for said in phones if _TAIL.fullmatch(said)]
+    numbers = [parcel.tracking_number or "" for parcel in details.shipments]
+    parcels = [
+        f"parcel:{number}"
+        for number in ("".join(each.split()).upper() for each in numbers)
+        if number.isprintable() and 0 < len(number) <= _PARCEL_LENGTH_MAX
+    ]
+    words = list(dict.fromkeys([*tails, *parcels]))[:_FOUND_BY_MAX]
+    return " ".join(words) or None
+
+
 _PARKED = msgpack.Decoder(Parked)
 _TAGS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag) for kind in OrderEvent.__subclasses__()

@@ -21,6 +21,7 @@ stands on every lane before the first letter of that epoch, and then in the send
 where it is the command that starts it. `is_known` is the rule.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -43,11 +44,12 @@ _ANNOUNCEMENT_KIND = 2
 ANNOUNCED = 1 << 24
 CE_TYPE = "com.orderflow.{}.v1"
 CE_OPERATOR = "/orderflow/operator"
+CE_CHANNELS = "/orderflow/channels"
 CE_ANNOUNCED = ("ce_type", CE_TYPE.format("EpochAnnounced").encode())
 
 #: As aiokafka takes them; one list is shared by all letters, nobody changes it.
 Headers = list[tuple[str, bytes]]
-_NO_HEADERS: Headers = []
+NO_HEADERS: Headers = []
 #: Epoch and number before the first letter of a source.
 UNHEARD = (0, 0)
 _pack = msgpack.Encoder().encode
@@ -76,7 +78,34 @@ class Route(NamedTuple):
 
 
 #: A sealed message on its way to one topic partition: key, value, headers.
-Addressed = tuple[bytes, bytes, Headers]
+Addressed = tuple[bytes | None, bytes, Headers]
+#: Takes key, value and headers of a message for one lane.
+Put = Callable[[bytes | None, bytes, Headers], object]
+
+
+class Outbox(dict[str, Put], ABC):
+    """Where sealed messages go: lane (`topic/partition`) -> what takes them, opened when needed."""
+
+    def __missing__(self, lane: str) -> Put:
+        put = self[lane] = self.begin(lane)
+        return put
+
+    @abstractmethod
+    def begin(self, lane: str) -> Put:
+        """Return what takes the messages of *lane*."""
+
+
+class Letterbox(Outbox):
+    """Keeps what is put into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lanes: dict[str, list[Addressed]] = {}
+
+    def begin(self, lane: str) -> Put:
+        """Return what appends to the list of *lane*."""
+        kept = self.lanes[lane] = []
+        return lambda key, value, headers: kept.append((key, value, headers))
 
 
 class State(Struct, array_like=True):
@@ -129,15 +158,26 @@ def announcement(keeper: int, partition: int, epoch: int) -> bytes:
 
 def announced_event(said: EpochAnnounced, at_ms: int) -> tuple[bytes, Headers]:
     """Return value and headers of the same announcement on a public topic."""
+    return public_event(said, CE_OPERATOR, f"{said.keeper}/{said.partition}/{said.epoch}", at_ms)
+
+
+def public_event(said: Struct, source: str, id_: str, at_ms: int) -> tuple[bytes, Headers]:
+    """Return value and headers of an event that no keeper numbers: known by source and *id_*."""
+    tag = said.__struct_config__.tag
     headers = [
         ("ce_specversion", b"1.0"),
-        CE_ANNOUNCED,
-        ("ce_source", CE_OPERATOR.encode()),
+        ("ce_type", CE_TYPE.format(tag).encode()),
+        ("ce_source", source.encode()),
         ("content-type", b"application/json"),
-        ("ce_id", f"{said.keeper}/{said.partition}/{said.epoch}".encode()),
+        ("ce_id", id_.encode()),
         _ce_time(at_ms),
     ]
     return _json(said), headers
+
+
+@lru_cache(4096)
+def _lane(topic: str, partition: int) -> str:
+    return f"{topic}/{partition}"
 
 
 def _name(sender: int) -> str:
@@ -234,11 +274,11 @@ class Post:
         sent: dict[str, int],
         epoch: int,
         at_ms: int,
-        lanes: dict[str, list[Addressed]],
+        outbox: Outbox,
         sender: int = -1,
     ) -> None:
         """
-        Seal what was *said* at *at_ms* and put it into its *lanes*, counted in *sent*.
+        Seal what was *said* at *at_ms* and put it into the *outbox*, counted in *sent*.
 
         *sender* is who sent the command that is answered, as `unseal` names it.
         """
@@ -254,20 +294,16 @@ class Post:
             key = key_of(message)
             if lane is None:
                 if reply and sender >= 0:
-                    lane = f"{topic}/{sender & 0xFFFF}"
+                    lane = _lane(topic, sender & 0xFFFF)
                 else:
                     lane = f"{topic}/{self._partition_of(topic, key)}"
             number = sent[lane] = sent.get(lane, 0) + 1
             if prefix:
-                addressed: Addressed = (key, prefix + _NUMBER(number) + _pack(message), _NO_HEADERS)
+                outbox[lane](key, prefix + _NUMBER(number) + _pack(message), NO_HEADERS)
             else:
                 sequence = b"%020d" % number
                 told = [*headers, ("ce_id", sequence), ("ce_sequence", sequence), _ce_time(at_ms)]
-                addressed = (key, _json(message), told)
-            if lane in lanes:
-                lanes[lane].append(addressed)
-            else:
-                lanes[lane] = [addressed]
+                outbox[lane](key, _json(message), told)
 
     def _slip(self, kind: type, epoch: int) -> "_Slip":
         """What is the same for every message of one type, worked out once an epoch."""

@@ -7,6 +7,7 @@ contract: a new field goes last and has a default, a name is never used again.
 
 from enum import StrEnum
 from typing import Annotated
+from unicodedata import category, name, normalize
 
 from msgspec import Meta, Struct
 
@@ -30,6 +31,29 @@ OrderKey = Annotated[str, Meta(min_length=5, max_length=3 * ID_LENGTH_MAX)]
 def order_key(platform: str, shop: str, order_id: str) -> str:
     """Return the key under which one order lives, on every topic and in every table."""
     return f"{platform}:{shop}:{order_id}"
+
+
+#: Alphabets some letters of which look like Latin ones.
+_LOOK_LATIN = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+#: Letters of those alphabets that nobody tells from Latin ones.
+_TWINS = frozenset("АВЕЅІЈКМНОРСТУХаеѕіјорсухԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοκνϲ")
+
+
+def is_misspelt(sku: str) -> bool:
+    """
+    Say whether a SKU's name can be mistaken for another's by eye: no new one may be called so.
+
+    Invisible or control characters, spaces around it, wide or composed forms of other letters,
+    Latin letters among those of an alphabet that looks like it, or a word of nothing but twins.
+    """
+    if sku != normalize("NFKC", sku).strip() or any(category(each)[0] == "C" for each in sku):
+        return True
+    letters = [each for each in sku if each.isalpha() and not each.isascii()]
+    foreign = [each for each in letters if name(each, "").startswith(_LOOK_LATIN)]
+    if not foreign:
+        return False
+    latin = any(each.isascii() and each.isalpha() for each in sku)
+    return latin or all(each in _TWINS for each in foreign)
 
 
 class Word(StrEnum):

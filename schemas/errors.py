@@ -8,7 +8,9 @@ Errors, told apart by who must act; and refusals, which are no errors at all.
     │   └── UndecodableMessage  not even the envelope could be read
     ├── Unavailable         the world is at fault: wait, try again, bounded
     │   ├── LedgerUnavailable
-    │   └── BrokerUnavailable
+    │   ├── BrokerUnavailable
+    │   ├── CacheUnavailable
+    │   └── ChannelUnavailable
     ├── Misconfigured       the installation is at fault: refuse to start
     └── PartitionHalted     one partition contradicts itself: a person decides, the others go on
 
@@ -60,6 +62,14 @@ class BrokerUnavailable(Unavailable):
     """Kafka does not answer."""
 
 
+class CacheUnavailable(Unavailable):
+    """Redis does not answer."""
+
+
+class ChannelUnavailable(Unavailable):
+    """A shop's channel does not take what it is told about stock."""
+
+
 class Misconfigured(OrderflowError):  # noqa: N818  the name says who must act
     """The installation contradicts itself; nothing was started."""
 
@@ -75,12 +85,30 @@ class Refusal(Word):
     TOO_OLD = "too_old"
     #: The same id came before with other content.
     ID_REUSED = "id_reused"
+    #: Letters of two alphabets, invisible characters, or another spelling of a known SKU.
+    MISSPELT_SKU = "misspelt_sku"
+    #: No shop has a warehouse of this name.
+    UNKNOWN_WAREHOUSE = "unknown_warehouse"
     #: Nothing was ever received for this SKU.
     UNKNOWN_SKU = "unknown_sku"
+    #: No platform ever said anything of this order, or it names no such SKU.
+    UNKNOWN_ORDER = "unknown_order"
+    #: The window ends before it starts, is over, or is not the one the quota has.
+    WRONG_WINDOW = "wrong_window"
+    #: No such quota of this SKU, or its window is over.
+    UNKNOWN_QUOTA = "unknown_quota"
+    #: The order has no such case that is open.
+    CASE_CLOSED = "case_closed"
     #: Fewer units are available than asked for.
     NOT_ENOUGH = "not_enough"
     #: No live hold of this order on this SKU.
     NOT_HELD = "not_held"
+    #: More came back than was shipped and is not back yet.
+    NOT_SHIPPED = "not_shipped"
+    #: The order is not paid, is on hold, closed or refunded, or waits for an answer of the stock.
+    CANNOT_SHIP = "cannot_ship"
+    #: Fewer units of it have not left yet, or this very parcel has.
+    ALREADY_SHIPPED = "already_shipped"
     #: A bucket or a row would grow beyond its limit.
     TOO_LARGE = "too_large"
     #: Deciding the command failed; it is parked and a person was told.
@@ -91,9 +119,18 @@ class Refusal(Word):
 MAY_CHANGE: dict[Refusal, bool] = {
     Refusal.TOO_OLD: False,
     Refusal.ID_REUSED: False,
+    Refusal.MISSPELT_SKU: False,
+    Refusal.UNKNOWN_WAREHOUSE: True,
     Refusal.UNKNOWN_SKU: True,
+    Refusal.UNKNOWN_ORDER: True,
+    Refusal.WRONG_WINDOW: False,
+    Refusal.UNKNOWN_QUOTA: True,
+    Refusal.CASE_CLOSED: False,
     Refusal.NOT_ENOUGH: True,
     Refusal.NOT_HELD: False,
+    Refusal.NOT_SHIPPED: True,
+    Refusal.CANNOT_SHIP: True,
+    Refusal.ALREADY_SHIPPED: False,
     Refusal.TOO_LARGE: True,
     Refusal.BUG: True,
 }

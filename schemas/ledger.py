@@ -48,6 +48,8 @@ class Facet:
     DEADLINE = 8
     #: The reservation alone: it went on after its verdict.
     RESERVATION = 16
+    #: The case that is open, or none any more.
+    CASE = 32
 
 
 class OrderRow(NamedTuple):
@@ -118,7 +120,11 @@ class OrderEventRow(NamedTuple):
 
 
 class MoveRow(NamedTuple):
-    """One move of stock and the balance after it."""
+    """
+    One move of stock and the balance after it.
+
+    Its fields in this order are what the chain seals (agents/chain.py): never change them.
+    """
 
     sku: str
     version: int
@@ -138,6 +144,9 @@ class MoveRow(NamedTuple):
     operator: str | None
     reason: str | None
     cause: str
+    shortfall: int
+    held: int | None
+    quota: str | None
 
 
 class StockRow(NamedTuple):
@@ -151,6 +160,52 @@ class StockRow(NamedTuple):
     occupied: int
     reserved: int
     frozen: int
+    shortfall: int
+    #: Of its latest entry in the ledger; whoever writes the entry knows it.
+    chain: bytes = b""
+
+
+class QuotaRow(NamedTuple):
+    """What a campaign or channel has left of its quota of one SKU."""
+
+    sku: str
+    quota: str
+    #: Version of the SKU's balance after the latest change.
+    version: int
+    changed_at: Ms
+    starts_at: Ms
+    ends_at: Ms
+    allotted: int
+    #: What is left of it.
+    remains: int
+    #: None while its window is not over.
+    ended_at: Ms | None
+
+
+class ShortfallRow(NamedTuple):
+    """A shortfall changed; the latest row of a SKU says whether its case is open."""
+
+    sku: str
+    version: int
+    at: Ms
+    before: int
+    shortfall: int
+    held: int
+    cause: str
+
+
+class ReturnRow(NamedTuple):
+    """What an order had shipped and came back, or is lost."""
+
+    order_key: str
+    version: int
+    at: Ms
+    sku: str
+    quantity: int
+    disposition: str
+    command_id: str
+    operator: str
+    reason: str
 
 
 class HoldRow(NamedTuple):
@@ -182,6 +237,9 @@ class DetailsRow(NamedTuple):
     province: str | None
     city: str | None
     body: bytes
+    #: What it may be searched by, with a space between: `tel:` and four digits, `parcel:` and a
+    #: tracking number; None: nothing.
+    found_by: str | None = None
 
 
 class ParkedRow(NamedTuple):
@@ -254,6 +312,9 @@ class LedgerBatch(Struct):
     moves: list[MoveRow] = field(default_factory=list)
     stock: list[StockRow] = field(default_factory=list)
     holds: list[HoldRow] = field(default_factory=list)
+    quotas: list[QuotaRow] = field(default_factory=list)
+    shortfalls: list[ShortfallRow] = field(default_factory=list)
+    returns: list[ReturnRow] = field(default_factory=list)
     details: list[DetailsRow] = field(default_factory=list)
     parked: list[ParkedRow] = field(default_factory=list)
     answers: list[AnswerRow] = field(default_factory=list)

@@ -7,9 +7,12 @@ Commands ask (`ObserveOrder`), events report (`OrderReserved`). Events are publi
 no personal data. What is personal travels in `OrderDetails`, which only the ledger reads.
 """
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from schemas.base import (
+    ID_LENGTH_MAX,
     LINES_MAX,
     Minor,
     Moment,
@@ -22,6 +25,17 @@ from schemas.base import (
     order_key,
 )
 from schemas.errors import Refusal
+
+
+class Disposition(Word):
+    """What came back is good for."""
+
+    #: On sale again.
+    SELLABLE = "sellable"
+    #: Damaged, or waits for QC.
+    FROZEN = "frozen"
+    #: It did not come back, or nothing is left of it: recorded, no unit moves.
+    LOST = "lost"
 
 
 class Status(Word):
@@ -51,6 +65,13 @@ class Refund(Word):
     REJECTED = "REJECTED"
 
 
+class Component(Struct, frozen=True, array_like=True, gc=False):
+    """What one unit of a kit takes of one SKU."""
+
+    sku: Sku
+    quantity: Quantity
+
+
 class Line(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One line of an order. Money in minor units of the order's currency."""
 
@@ -68,6 +89,10 @@ class Line(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     refund: Refund | None = None
     #: The line's own native status, where the platform has one.
     status_said: str | None = None
+    #: Where the line's SKU is a kit: what one of it takes from the shelves; stamped by intake.
+    components: tuple[Component, ...] = ()
+    #: How many of them have left, where the platform says it line by line.
+    shipped: Units | None = None
 
 
 class Buyer(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -127,6 +152,8 @@ class NoticeCode(Word):
     NO_MERCHANT_SKU = "no_merchant_sku"
     #: A thin notification: the order itself has to be fetched.
     THIN = "thin"
+    #: The invoice cannot be issued like this: a tax number that is none, a title that is missing.
+    INVOICE = "invoice"
 
 
 class Notice(Struct, frozen=True, array_like=True, gc=False):
@@ -194,6 +221,12 @@ class Policy(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     partial: bool = False
     #: Orders created before this and first seen shipped or closed are adopted without stock moves.
     go_live_ms: int = 0
+    #: The quota this shop's holds take from first; empty: the pool alone.
+    quota: str = ""
+    #: Where the order's goods leave from; empty where the shop has one warehouse only.
+    warehouse: str = ""
+    #: An order that a file brought late is held from when it was placed; 0: from when it is heard.
+    hold_from_ms: int = 0
 
 
 # --- asked of the order keeper ------------------------------------------------------------------
@@ -217,6 +250,8 @@ class StockAnswered(Struct, frozen=True, array_like=True, kw_only=True, tag=True
     refusal: Refusal | None = None
     #: What was available when it was refused.
     available: Units = 0
+    #: The answer to a ConfirmHold: of no interest where the first one came after all.
+    again: bool = False
 
 
 class ExpireHold(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
@@ -227,7 +262,90 @@ class ExpireHold(Struct, frozen=True, array_like=True, kw_only=True, tag=True, g
     deadline_ms: int
 
 
-OrderCommand = ObserveOrder | StockAnswered | ExpireHold
+class Case(Word):
+    """What a person has to settle."""
+
+    #: Paid, and the stock is not there.
+    PAID_BUT_SHORT = "paid_but_short"
+    #: Paid after it was cancelled or closed: no stock is moved.
+    PAID_AFTER_CANCEL = "paid_after_cancel"
+    #: Asked twice, and the stock keeper does not answer.
+    NO_ANSWER = "no_answer"
+    #: Nobody has mapped its SKUs in time; the reservation waits.
+    UNMAPPED = "unmapped"
+
+
+class Choice(Word):
+    """How a person settles a case."""
+
+    #: The money goes back; what the order holds is given back once the platform cancels it.
+    REFUND = "refund"
+    #: Ask for the missing stock once more, now.
+    BACKORDER = "backorder"
+    #: Something else is sent; the platform's next word about the lines says what.
+    SUBSTITUTE = "substitute"
+
+
+class RemindOrder(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """The sweeper saw an order wait longer than its budget; the keeper looks by the log's clock."""
+
+    order: OrderKey
+    #: What was due when the sweeper looked; another instant in the row means this is stale.
+    due_ms: int
+
+
+class ReturnGoods(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """An operator received what an order had shipped. Answered by one OrderCommandAnswered."""
+
+    id: str
+    order: OrderKey
+    sku: Sku
+    quantity: Quantity
+    disposition: Disposition
+    reason: str
+    operator: str
+
+
+class SettleCase(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """A person decided a case. Answered by one OrderCommandAnswered."""
+
+    id: str
+    order: OrderKey
+    case: Case
+    choice: Choice
+    reason: str
+    operator: str
+
+
+#: Our word for a carrier, as agents/carriers.py lists them.
+CarrierCode = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Z0-9_-]+$")]
+#: What stands on the label: letters, digits and hyphens.
+TrackingNumber = Annotated[str, Meta(min_length=4, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+
+
+class ParcelLine(Struct, frozen=True, array_like=True, gc=False):
+    """So many units of one line are in a parcel."""
+
+    #: The platform's id of the line, or our SKU.
+    line: Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
+    quantity: Quantity
+
+
+class ShipOrder(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """A parcel of an order has left our warehouse. Answered by one OrderCommandAnswered."""
+
+    id: str
+    order: OrderKey
+    carrier: CarrierCode
+    tracking_number: TrackingNumber
+    #: What is in it; empty: all that is held for the order and has not left.
+    lines: Annotated[tuple[ParcelLine, ...], Meta(max_length=LINES_MAX)] = ()
+    reason: str
+    operator: str
+
+
+OperatorOrderCommand = ReturnGoods | SettleCase | ShipOrder
+OrderCommand = ObserveOrder | StockAnswered | ExpireHold | RemindOrder | OperatorOrderCommand
 
 # --- reported by the order keeper (public, no personal data) ------------------------------------
 
@@ -243,15 +361,6 @@ class Ignored(Word):
     ILLEGAL = "illegal"
     #: It names the order and says nothing of it: a thin notification, the order must be fetched.
     EMPTY = "empty"
-
-
-class Case(Word):
-    """What a person has to settle."""
-
-    #: Paid, and the stock is not there.
-    PAID_BUT_SHORT = "paid_but_short"
-    #: Paid after it was cancelled or closed: no stock is moved.
-    PAID_AFTER_CANCEL = "paid_after_cancel"
 
 
 class Short(Struct, frozen=True, gc=False):
@@ -342,11 +451,15 @@ class OrderReserved(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.
 
 
 class OrderShort(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.short"):
-    """The verdict is no: nothing is held, and these SKUs are why."""
+    """The verdict is no: nothing more is held, and these SKUs are why."""
 
     attempt: int
     status: Status | None
     short: tuple[Short, ...]
+    #: An edit wanted more; what was held before it still is.
+    kept: bool = False
+    #: Until when, unpaid; None once paid, or where nothing is held.
+    deadline_ms: int | None = None
 
 
 class OrderExpired(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.expired"):
@@ -381,6 +494,91 @@ class CaseOpened(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.cas
     short: tuple[Short, ...] = ()
 
 
+class CaseSettled(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.settled"):
+    """A person decided a case; or what it was about has passed, and nobody has to."""
+
+    case: Case
+    choice: Choice
+    #: Of a case that has passed: the raw record that ended it.
+    command: str
+    #: Of a case that has passed: `orderflow`.
+    operator: str
+    reason: str
+    #: Another that is still open.
+    open_case: Case | None = None
+
+
+class OrderReturned(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.returned"):
+    """What was shipped came back; what is lost moves no stock."""
+
+    sku: str
+    quantity: int
+    disposition: Disposition
+    #: Of this SKU, all that came back so far.
+    returned: int
+    command: str
+    operator: str
+    reason: str
+
+
+class Waybill(Struct, frozen=True, array_like=True, gc=False):
+    """What stands on a parcel."""
+
+    carrier: str
+    tracking_number: str
+
+
+class ShippedLine(Struct, frozen=True, kw_only=True, gc=False):
+    """What of one line is in a parcel."""
+
+    line_id: str
+    sku: str | None
+    platform_sku: str | None
+    quantity: int
+    #: Of this line, what has not left with this parcel or an earlier one.
+    left: int
+
+
+class OrderShipped(OrderEvent, frozen=True, kw_only=True, gc=False, tag="order.shipped"):
+    """A parcel left our warehouse, and a person said so: never what a platform says of one."""
+
+    platform: str
+    shop: str
+    order_id: str
+    #: Counts an order's parcels from 1.
+    parcel: int
+    carrier: str
+    tracking_number: str
+    lines: tuple[ShippedLine, ...]
+    #: The order's parcels before this one, oldest first.
+    earlier: tuple[Waybill, ...]
+    #: Units of lines not refunded that are held and have not left; 0: this was its last parcel.
+    left: int
+    #: What became of the reservation, as OrderStatusChanged has it.
+    reservation: str
+    command: str
+    operator: str
+    reason: str
+
+
+class OrderCommandAnswered(
+    Struct, frozen=True, kw_only=True, gc=False, tag_field="event", tag="order.answered"
+):
+    """The answer to an operator's command about an order; a repeat gets the same one."""
+
+    order: str
+    #: The broker's append time of the command that was decided, ms.
+    at_ms: int
+    #: The command itself.
+    cause: str
+    command: str
+    #: What it was about: a SKU, a case, or the number on a parcel.
+    about: str
+    refusal: Refusal | None = None
+    #: Of what was shipped, how much is not back yet; of an order that ships, what has not left.
+    left: Units = 0
+
+
 AnyOrderEvent = (
     OrderObserved
     | StatementIgnored
@@ -390,6 +588,10 @@ AnyOrderEvent = (
     | OrderStatusChanged
     | OrderRefundChanged
     | CaseOpened
+    | CaseSettled
+    | OrderReturned
+    | OrderShipped
+    | OrderCommandAnswered
 )
 
 

@@ -21,6 +21,10 @@ class Cause(Word):
     UNKNOWN_SHOP = "unknown_shop"
     #: The order's own time lies too far in the future.
     FUTURE = "future"
+    #: A platform names the order and does not give it.
+    NOT_FETCHED = "not_fetched"
+    #: A destination did not take it, however often it was tried.
+    NOT_DELIVERED = "not_delivered"
     #: Deciding it failed: our mistake.
     BUG = "bug"
 
@@ -32,10 +36,22 @@ class Stage(Word):
     ORDERS = "orders"
     STOCK = "stock"
     LEDGER = "ledger"
+    #: The poller asked for an order by its name, in vain: there are no bytes of it.
+    FETCH = "fetch"
+    #: On its way to a subscriber.
+    CALLBACK = "callback"
+    #: On its way to the platform that has to hear of a parcel.
+    PUSH = "push"
 
 
 class Parked(Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
-    """A message that could not be handled. Its id is the record's place: a repeat is no second."""
+    """
+    A message that could not be handled. Its id is the record's place: a repeat is no second.
+
+    Of an order that was not fetched there is no record; its place is `fetch/<order key>/0/0`, and
+    its value the name it was asked for by. Of what could not be delivered its place is
+    `deliveries/0/<number>`.
+    """
 
     #: `topic/partition/offset`.
     id: str

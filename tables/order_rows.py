@@ -14,12 +14,15 @@ from schemas.orders import (
     Invoice,
     Line,
     Notice,
+    ParcelLine,
     Policy,
     Receiver,
     Refund,
     Shipment,
     Status,
+    Waybill,
 )
+from tables.answers import Answer
 from tables.lifecycle import GOALS, Goal
 
 
@@ -30,6 +33,8 @@ class Held(Word):
     NEW = "new"
     #: HoldStock is out, its answer is not in.
     ASKED = "asked"
+    #: The stock keeper said yes, and the attempt's verdict is not out.
+    GRANTED = "granted"
     LOCKED = "locked"
     OCCUPIED = "occupied"
     SHIPPED = "shipped"
@@ -40,8 +45,10 @@ class Held(Word):
     ADOPTED = "adopted"
 
 
-#: What counts against the stock.
+#: What an order has by a verdict, and counts against the stock.
 HOLDING = frozenset({Held.LOCKED, Held.OCCUPIED})
+#: What the stock keeper holds for an order.
+IN_STOCK = HOLDING | {Held.GRANTED}
 
 
 class Version(Struct, frozen=True, array_like=True, order=True, gc=False):
@@ -51,12 +58,30 @@ class Version(Struct, frozen=True, array_like=True, order=True, gc=False):
     weight: int
     stated_ms: int
     rank: int
+    #: As `sortable` writes it.
     adapter: str
     digest: str
 
 
+def sortable(adapter: str) -> str:
+    """
+    Return *adapter* so that texts compare as versions do: `taobao/9` before `taobao/10`.
+
+    Each further digit puts a colon, which sorts after every digit, before the number; a version of
+    one digit stays as it is, and so do the rows that have it.
+    """
+    platform, _, number = adapter.rpartition("/")
+    if len(number) < 2 or not number.isdecimal():
+        return adapter
+    return f"{platform}/{':' * (len(number) - 1)}{number}"
+
+
 class Demand(Struct, frozen=True, array_like=True, gc=False):
-    """How many units of one SKU an order wants, over all its lines, and what became of it."""
+    """
+    How many units of one SKU an order wants, over all its lines, and what became of it.
+
+    A SKU of which an edit wants more than is held has a second demand, for the difference.
+    """
 
     sku: str
     quantity: int
@@ -64,6 +89,21 @@ class Demand(Struct, frozen=True, array_like=True, gc=False):
     refusal: Refusal | None = None
     #: What was available when it was refused.
     available: int = 0
+    #: Of `quantity`, what has left, and of that what came back.
+    shipped: int = 0
+    returned: int = 0
+
+    @property
+    def rest(self) -> int:
+        """What has not left."""
+        return self.quantity - self.shipped
+
+
+class Parcel(Struct, frozen=True, array_like=True, gc=False):
+    """What left our warehouse in one parcel: units of lines, by the lines' ids."""
+
+    waybill: Waybill
+    lines: tuple[ParcelLine, ...]
 
 
 class Order(Struct, array_like=True, kw_only=True, gc=False):
@@ -119,6 +159,18 @@ class Order(Struct, array_like=True, kw_only=True, gc=False):
     announced: Status | None = None
     announced_refund: Refund | None = None
     cases: tuple[Case, ...] = ()
+    #: Where its goods leave from, once it has asked for any; empty: the shop's one warehouse.
+    warehouse: str = ""
+    # What it waits for: an answer, or a mapping.
+    since_ms: int = 0
+    #: How often somebody was reminded of it.
+    reminded: int = 0
+    #: Cases a person has decided.
+    settled: tuple[Case, ...] = ()
+    #: The operators' commands of the last 24 hours, oldest first.
+    answers: tuple[Answer, ...] = ()
+    #: What left our warehouse by our own word, oldest first; the platform's are in `shipments`.
+    parcels: tuple[Parcel, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -156,6 +208,7 @@ class Order(Struct, array_like=True, kw_only=True, gc=False):
 #: The first that any demand is in names the reservation.
 _RESERVATION = (
     (Held.ASKED, "asking"),
+    (Held.GRANTED, "asking"),
     (Held.REFUSED, "short"),
     (Held.EXPIRED, "expired"),
     (Held.LOCKED, "reserved"),

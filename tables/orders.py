@@ -10,22 +10,37 @@ A version is a total order over statements, so every permutation and repetition 
 statements ends in the same row. What loses is recorded with its reason.
 
 The rest of the machine stands beside this file: `lifecycle` (statuses), `order_rows` (the row),
-`reservations` (all or none), `telling` (what is said).
+`reservations` (all or none), `parcels` (what left our warehouse), `telling` (what is said).
 """
 
 from copy import copy
 from typing import Any
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, msgpack, structs
 
+from schemas.errors import Refusal
 from schemas.orders import (
     ExpireHold,
     Ignored,
     ObserveOrder,
+    OperatorOrderCommand,
     OrderCommand,
+    OrderCommandAnswered,
     Policy,
+    RemindOrder,
+    ReturnGoods,
+    SettleCase,
+    ShipOrder,
     Statement,
     StockAnswered,
+)
+from tables.answers import (
+    Answer,
+    asked_at,
+    digest_of,
+    refused_unheard,
+    remembered,
+    told_before,
 )
 from tables.lifecycle import (
     CANNOT_UNHAPPEN,
@@ -36,20 +51,28 @@ from tables.lifecycle import (
     TRANSITIONS,
     Goal,
 )
-from tables.order_rows import Order, Version, order_row_key
+from tables.order_rows import Order, Version, order_row_key, sortable
+from tables.parcels import ship
 from tables.reservations import (
     adopted,
     advance,
     answered,
     ask_again,
+    check_units,
     deadline_ms,
+    due_ms,
     expire,
     is_asked,
     open_cases,
+    remind,
+    settle,
     wake,
 )
 from tables.spec import Decision, Rows, Rule, Table
 from tables.telling import Telling
+
+#: How many operators' commands one order remembers within 24 hours.
+ANSWERS_MAX = 500
 
 
 def decide(rows: Rows, command: OrderCommand, at_ms: int) -> Decision:
@@ -65,6 +88,7 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
     said = command.statement
     key = order_row_key(said.key)
     row: Order | None = rows.get(key)
+    check_units(said.lines)
     order = copy(row) if row is not None else _first_seen(said)
     telling = Telling(order, at_ms, command.source.cause)
     before_goal, before_lines, before_personal = order.goal, order.lines, _personal(order)
@@ -79,6 +103,8 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
         telling.ignored(Ignored.ILLEGAL, said, command)
     if _personal(order) != before_personal:
         telling.details()
+    if order.lines is not before_lines and order.unmapped and (row is None or not row.unmapped):
+        order.since_ms, order.reminded = at_ms, 0
     if row is None and _is_adopted(said, command.policy):
         order.demands = adopted(order)
     paid_now = order.goal in PAID_GOALS and before_goal not in PAID_GOALS
@@ -95,7 +121,8 @@ def _first_seen(said: Statement) -> Order:
 def _take(order: Order, said: Statement, command: ObserveOrder) -> set[str]:
     """Let each facet that *said* states newer replace the row's; return the names of those."""
     taken: set[str] = set()
-    adapter, digest, stated = command.source.adapter, command.source.digest, said.stated_ms
+    adapter, digest = sortable(command.source.adapter), command.source.digest
+    stated = said.stated_ms
     if said.status is not None:
         if CANNOT_UNHAPPEN[said.status] == 1 and stated > order.paid_said_ms:
             order.paid_said_ms = stated
@@ -202,6 +229,8 @@ def _answered(rows: Rows, command: StockAnswered, at_ms: int) -> Decision:
     key = order_row_key(command.order)
     row: Order | None = rows.get(key)
     if row is None or not is_asked(row, command):
+        if command.again and row is not None:
+            return {}, []  # the first answer came after all
         msg = f"{command.order} did not ask for {command.sku} in attempt {command.attempt}"
         raise AssertionError(msg)
     order = copy(row)
@@ -227,8 +256,112 @@ def _expire(rows: Rows, command: ExpireHold, at_ms: int) -> Decision:
     return {key: order}, telling.said
 
 
-def answer_failed(command: OrderCommand, at_ms: int) -> list[Struct]:  # noqa: ARG001  the shape every table has
-    """Return nothing: nobody waits for the order keeper's answer to a single command."""
+def _remind(rows: Rows, command: RemindOrder, at_ms: int) -> Decision:
+    """A budget is spent by the log's clock; otherwise nothing happens."""
+    key = order_row_key(command.order)
+    row: Order | None = rows.get(key)
+    due = None if row is None else due_ms(row)
+    if row is None or due is None or due != command.due_ms or at_ms < due:
+        return {}, []
+    if deadline_ms(row) is not None:
+        return {}, []
+    order = copy(row)
+    telling = Telling(order, at_ms, order.cause)
+    remind(order, telling)
+    return {key: order}, telling.said
+
+
+# --- an operator decided --------------------------------------------------------------------------
+
+
+def _operate(rows: Rows, command: OperatorOrderCommand, at_ms: int) -> Decision:
+    """Answer an operator once: the same id gets the same answer, yes or no."""
+    key = order_row_key(command.order)
+    row: Order | None = rows.get(key)
+    if row is None:
+        asked_at(command.id, at_ms)
+        return {}, [_told(command, Refusal.UNKNOWN_ORDER, 0, at_ms)]
+    kept = remembered(row.answers, at_ms)
+    digest = digest_of(command)
+    before = told_before(kept, command.id, digest)
+    if before is not None:
+        return {}, [_told(command, before.refusal, before.available, at_ms)]
+    unheard = refused_unheard(kept, command.id, at_ms, ANSWERS_MAX)
+    if unheard is not None:
+        return {}, [_told(command, unheard, 0, at_ms)]
+    order = copy(row)
+    telling = Telling(order, at_ms, command.id)
+    if isinstance(command, ReturnGoods):
+        refusal, left = _take_back(order, command, telling)
+    elif isinstance(command, ShipOrder):
+        refusal, left = ship(order, command, telling)
+    else:
+        refusal, left = _settle(order, command, telling, at_ms), 0
+    order.answers = (*kept, Answer(command.id, digest, refusal, left))
+    return {key: order}, [*telling.said, _told(command, refusal, left, at_ms)]
+
+
+def _take_back(order: Order, command: ReturnGoods, telling: Telling) -> tuple[Refusal | None, int]:
+    """Let come back at most what was shipped and is not back yet (T46)."""
+    sku = _sku_of(order, command.sku)
+    mine = [demand for demand in order.demands if demand.sku == sku]
+    if sku is None or not mine:
+        return Refusal.UNKNOWN_ORDER, 0
+    out = sum(demand.shipped - demand.returned for demand in mine)
+    if command.quantity > out:
+        return Refusal.NOT_SHIPPED, out
+    back, demands = command.quantity, []
+    for demand in order.demands:
+        takes = min(back, demand.shipped - demand.returned) if demand.sku == sku else 0
+        back -= takes
+        demands.append(
+            structs.replace(demand, returned=demand.returned + takes) if takes else demand
+        )
+    order.demands = tuple(demands)
+    telling.returned(command, sku, sum(d.returned for d in demands if d.sku == sku))
+    return None, out - command.quantity
+
+
+def _sku_of(order: Order, said: str) -> str | None:
+    """Return the SKU as the stock knows it: with its warehouse, which people leave out."""
+    names = {demand.sku for demand in order.demands}
+    return said if said in names else f"{said}@{order.warehouse}" if order.warehouse else None
+
+
+def _settle(order: Order, command: SettleCase, telling: Telling, at_ms: int) -> Refusal | None:
+    """Do what a person chose for an open case; one that is finished is refused."""
+    if command.case not in order.cases or command.case in order.settled:
+        return Refusal.CASE_CLOSED
+    settle(order, command.case, command.choice)
+    telling.settled(command)
+    advance(order, at_ms, telling)
+    return None
+
+
+def _told(
+    command: OperatorOrderCommand, refusal: Refusal | None, left: int, at_ms: int
+) -> OrderCommandAnswered:
+    return OrderCommandAnswered(
+        order=command.order,
+        at_ms=at_ms,
+        cause=command.id,
+        command=command.id,
+        about=_about(command),
+        refusal=refusal,
+        left=left,
+    )
+
+
+def _about(command: OperatorOrderCommand) -> str:
+    if isinstance(command, ReturnGoods):
+        return command.sku
+    return command.tracking_number if isinstance(command, ShipOrder) else str(command.case)
+
+
+def answer_failed(command: OrderCommand, at_ms: int) -> list[Struct]:
+    """Return the answer to an operator whose command could not be decided; nobody else waits."""
+    if isinstance(command, OperatorOrderCommand):
+        return [_told(command, Refusal.BUG, 0, at_ms)]
     return []
 
 
@@ -236,6 +369,10 @@ DECIDE: dict[type, Rule] = {
     ObserveOrder: _observe,
     StockAnswered: _answered,
     ExpireHold: _expire,
+    RemindOrder: _remind,
+    ReturnGoods: _operate,
+    SettleCase: _operate,
+    ShipOrder: _operate,
 }
 
 TABLE = Table(
@@ -246,6 +383,6 @@ TABLE = Table(
     encode_row=msgpack.Encoder().encode,
     decide=decide,
     answer_failed=answer_failed,
-    deadline_ms=deadline_ms,
+    deadline_ms=due_ms,
     wake=wake,
 )

@@ -45,6 +45,8 @@ class Table(Struct, frozen=True, kw_only=True):
     answer_failed: Callable[[Any, int], list[Struct]]
     #: The most that a command may add to a row it touches, beyond the command's own size.
     growth_bytes: int = 512
+    #: Only rows whose keys contain this may have a deadline, so the others are not read for it.
+    deadlines_in: bytes = b""
     #: When this row has to be looked at again, ms; None for a table without deadlines.
     deadline_ms: Callable[[Any], int | None] | None = None
     #: What the sweeper sends to the table's own inbox when a row's deadline has passed.

@@ -14,6 +14,9 @@ from schemas.errors import Refusal
 from schemas.orders import (
     Case,
     CaseOpened,
+    CaseSettled,
+    Choice,
+    Disposition,
     Ignored,
     Line,
     ObserveOrder,
@@ -22,17 +25,34 @@ from schemas.orders import (
     OrderObserved,
     OrderRefundChanged,
     OrderReserved,
+    OrderReturned,
+    OrderShipped,
     OrderShort,
     OrderStatusChanged,
     PublicLine,
     Refund,
+    ReturnGoods,
+    SettleCase,
+    ShipOrder,
+    ShippedLine,
     Short,
     Statement,
     StatementIgnored,
 )
-from schemas.stock import HoldStock, OccupyStock, ReleaseStock, ShipStock, Verb
+from schemas.stock import (
+    ConfirmHold,
+    HoldStock,
+    OccupyStock,
+    ReleaseStock,
+    ReturnStock,
+    ShipStock,
+    Verb,
+)
 from tables.lifecycle import Goal
-from tables.order_rows import Demand, Order
+from tables.order_rows import HOLDING, Demand, Order
+
+#: Who settles a case that has passed.
+BY_ITSELF = "orderflow"
 
 
 class Telling:
@@ -54,9 +74,9 @@ class Telling:
             "cause": self.cause,
         }
 
-    def ask(self, verb: Verb | None, demand: Demand) -> None:
-        """Write the letter that *verb* stands for."""
-        order, cause = self.order, self.order.cause
+    def ask(self, verb: Verb | None, demand: Demand, quantity: int) -> None:
+        """Write the letter that *verb* stands for, about *quantity* units of *demand*."""
+        order, cause = self.order, self.cause
         match verb:
             case None:
                 return
@@ -64,18 +84,35 @@ class Telling:
                 letter: Struct = HoldStock(
                     order=order.key,
                     sku=demand.sku,
-                    quantity=demand.quantity,
+                    quantity=quantity,
                     attempt=order.attempt,
                     deadline_ms=order.deadline_ms,
                     cause=cause,
+                    quota=order.policy.quota,
+                    grow=_holds(order, demand.sku),
                 )
             case Verb.OCCUPY:
                 letter = OccupyStock(order=order.key, sku=demand.sku, cause=cause)
             case Verb.SHIP:
-                letter = ShipStock(order=order.key, sku=demand.sku, cause=cause)
+                letter = ShipStock(order=order.key, sku=demand.sku, cause=cause, quantity=quantity)
             case _:
-                letter = ReleaseStock(order=order.key, sku=demand.sku, verb=verb, cause=cause)
+                letter = ReleaseStock(
+                    order=order.key, sku=demand.sku, verb=verb, cause=cause, quantity=quantity
+                )
         self.said.append(letter)
+
+    def confirm(self, demand: Demand, quantity: int) -> None:
+        """Ask what became of a HoldStock: is so much held by now?"""
+        order = self.order
+        self.said.append(
+            ConfirmHold(
+                order=order.key,
+                sku=demand.sku,
+                attempt=order.attempt,
+                quantity=quantity,
+                cause=order.cause,
+            )
+        )
 
     def observed(self, command: ObserveOrder, lines: tuple[Line, ...]) -> None:
         """Repeat what the order is now known to be."""
@@ -152,13 +189,18 @@ class Telling:
             )
         )
 
-    def short(self, refused: list[Demand]) -> None:
-        """The verdict is no."""
+    def short(self, refused: list[Demand], *, kept: bool) -> None:
+        """The verdict is no; what was held before is *kept*."""
         order = self.order
         order.announced = order.status
         self.said.append(
             OrderShort(
-                **self._head(), attempt=order.attempt, status=order.status, short=_short(refused)
+                **self._head(),
+                attempt=order.attempt,
+                status=order.status,
+                short=_short(refused),
+                kept=kept,
+                deadline_ms=order.deadline_ms if order.goal is Goal.LOCK else None,
             )
         )
 
@@ -202,6 +244,90 @@ class Telling:
             return
         order.cases = (*order.cases, case)
         self.said.append(CaseOpened(**self._head(), case=case, short=_short(refused)))
+
+    def settled(self, command: SettleCase) -> None:
+        """A person decided a case."""
+        self._settled(command.case, command.choice, command.id, command.operator, command.reason)
+
+    def passed(self, case: Case, choice: Choice, reason: str) -> None:
+        """What a case was about has passed: nobody has to decide it."""
+        self._settled(case, choice, self.cause, BY_ITSELF, reason)
+
+    def _settled(
+        self, case: Case, choice: Choice, command: str, operator: str, reason: str
+    ) -> None:
+        order = self.order
+        still = [open_ for open_ in order.cases if open_ not in order.settled]
+        self.said.append(
+            CaseSettled(
+                **self._head(),
+                case=case,
+                choice=choice,
+                command=command,
+                operator=operator,
+                reason=reason,
+                open_case=still[-1] if still else None,
+            )
+        )
+
+    def returned(self, command: ReturnGoods, sku: str, returned: int) -> None:
+        """What was shipped came back: to the public, and to the stock keeper unless it is lost."""
+        order = self.order
+        about: dict[str, Any] = {
+            "command": command.id,
+            "operator": command.operator,
+            "reason": command.reason,
+        }
+        self.said.append(
+            OrderReturned(
+                **self._head(),
+                sku=sku,
+                quantity=command.quantity,
+                disposition=command.disposition,
+                returned=returned,
+                **about,
+            )
+        )
+        if command.disposition is not Disposition.LOST:
+            self.said.append(
+                ReturnStock(
+                    order=order.key,
+                    sku=sku,
+                    quantity=command.quantity,
+                    disposition=command.disposition,
+                    cause=command.id,
+                    **about,
+                )
+            )
+
+    def shipped(self, command: ShipOrder, lines: tuple[ShippedLine, ...], left: int) -> None:
+        """A parcel left, the last one of the order's row; *left* units of the order have not."""
+        order = self.order
+        self.said.append(
+            OrderShipped(
+                **self._head(),
+                platform=order.platform,
+                shop=order.shop,
+                order_id=order.order_id,
+                parcel=len(order.parcels),
+                carrier=command.carrier,
+                tracking_number=command.tracking_number,
+                lines=lines,
+                earlier=tuple(parcel.waybill for parcel in order.parcels[:-1]),
+                left=left,
+                reservation=order.reservation,
+                command=command.id,
+                operator=command.operator,
+                reason=command.reason,
+            )
+        )
+
+
+def _holds(order: Order, sku: str) -> bool:
+    for demand in order.demands:  # noqa: SIM110  asked for every letter: twice as fast as any()
+        if demand.held in HOLDING and demand.sku == sku:
+            return True
+    return False
 
 
 def _ms(moment: Moment | None) -> int | None:
