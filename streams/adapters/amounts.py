@@ -54,10 +54,10 @@ def refund_of_lines(refunds: Iterable[Refund | None]) -> Refund | None:
     seen = set(refunds)
     if not seen or None in seen:
         return None
+    if len(seen) == 1:
+        return seen.pop()
     if Refund.REFUNDING in seen:
         return Refund.REFUNDING
-    if seen == {Refund.REFUNDED}:
-        return Refund.REFUNDED
     if Refund.REFUNDED in seen or Refund.PARTIALLY_REFUNDED in seen:
         return Refund.PARTIALLY_REFUNDED
     return Refund.REJECTED if Refund.REJECTED in seen else Refund.NONE

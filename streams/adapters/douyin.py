@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from schemas.base import Moment
 from schemas.errors import MalformedPayload
@@ -33,6 +33,21 @@ from schemas.orders import (
     Status,
 )
 from streams.adapters.amounts import believed, discount_between, refund_of_lines
+from streams.adapters.fields import (
+    CODE,
+    NUMBER_ID,
+    TEXT,
+    Each,
+    Fen,
+    Fields,
+    Inside,
+    Members,
+    Quantity,
+    Reader,
+    Text,
+    UnixSeconds,
+    Word,
+)
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
     UTC,
@@ -47,12 +62,11 @@ from streams.adapters.reading import (
     members,
     offset,
     only_match,
-    quantity,
     text,
     the_number_id,
     unix_seconds,
     unpack,
-    within,
+    without_nul,
     word,
 )
 
@@ -74,6 +88,8 @@ STATUSES: Final = MappingProxyType({
 _MAIN_ONLY: Final = frozenset({"103", "21", "22", "39"})
 _REFUNDED_WHOLE: Final = frozenset({"21", "22", "39"})
 _CANCELLED: Final = "4"
+#: Of a sub-order: its goods have left.
+_GONE: Final = frozenset({Status.SHIPPED, Status.COMPLETED})
 
 #: after_sale_status; REFUNDED is a line's word, the order's goes by amount.
 REFUNDS: Final = MappingProxyType({
@@ -121,6 +137,82 @@ _ORDER_ID = re.compile(rb'"p(?:_id|arent_order_id)\\?"\s*:\s*\\?"?([0-9]{1,20})'
 _order_id_of = only_match(_ORDER_ID)
 
 
+def _sub_orders(order: Json, at: str) -> list[tuple[str, Any]]:
+    path = at + "sku_order_list"
+    parts = lines_of(members(order, "sku_order_list", at), path)
+    return [(f"{path}[{i}].", part) for i, part in enumerate(parts)]
+
+
+class _AfterSale(Fields):
+    """What is read of a line's after-sale."""
+
+    after_sale_status: Word
+    after_sale_type: Word
+
+
+class _Line(Fields):
+    """What is read of a sub-order."""
+
+    merchant_sku: Annotated[str | None, CODE.under("code", "out_sku_id")]
+    item_num: Quantity
+    order_status: Word
+    origin_amount: Fen
+    id: Annotated[str, NUMBER_ID.needed_under("order_id")]
+    platform_sku: Annotated[str | None, CODE.under("sku_id", "product_id")]
+    product_name: Text
+    sum_amount: Fen
+    pay_amount: Fen
+    promotion_amount: Fen
+    post_amount: Fen
+    tax_amount: Fen
+    after_sale_info: Annotated[_AfterSale, Inside()]
+
+
+class _Region(Fields):
+    """What is read of a level of an address."""
+
+    name: Text
+
+
+class _Address(Fields):
+    """What is read of an address."""
+
+    province: Annotated[_Region, Inside()]
+    city: Annotated[_Region, Inside()]
+    town: Annotated[_Region, Inside()]
+    street: Annotated[_Region, Inside()]
+    detail: Annotated[str | None, TEXT.under("detail", "encrypt_detail")]
+
+
+class _Order(Fields):
+    """What is read of an order."""
+
+    order_status: Word
+    main_status: Word
+    pay_time: UnixSeconds
+    sku_order_list: Annotated[list[_Line], Each("sku_order_list", _sub_orders)]
+    post_amount: Fen
+    tax_amount: Fen
+    pay_amount: Fen
+    create_time: UnixSeconds
+    ship_time: UnixSeconds
+    finish_time: UnixSeconds
+    update_time: UnixSeconds
+    id: Annotated[str, NUMBER_ID.needed_under("order_id")]
+    doudian_open_id: Text
+    phone: Annotated[str | None, TEXT.under("post_tel", "mask_post_tel")]
+    name: Annotated[str | None, TEXT.under("post_receiver", "mask_post_receiver")]
+    post_addr: Annotated[_Address, Inside()]
+    encrypt_post_receiver: Text
+    encrypt_post_tel: Text
+    post_code: Text
+    open_address_id: Text
+    logistics_info: Members
+
+
+_ORDER: Final = Reader(_Order)
+
+
 @dataclass(frozen=True, slots=True)
 class Douyin:
     """The adapter of Douyin Shop."""
@@ -138,7 +230,8 @@ class Douyin:
         body = decode(payload)
         if isinstance(body, list):
             return list(self._array(body, shop))
-        return list(self._read(as_object(body, "payload"), shop, ""))
+        plain = without_nul(payload)
+        return list(self._read(as_object(body, "payload"), shop, "", plain=plain))
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the order's id in the raw bytes, or None where there is none or more than one."""
@@ -158,7 +251,7 @@ class Douyin:
             if message_id is not None:
                 heard.add(message_id)
 
-    def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
+    def _read(self, body: Json, shop: str, at: str, *, plain: bool = False) -> Iterator[Statement]:
         if "tag" in body and "data" in body:
             yield from self._message(body, shop, at)
             return
@@ -166,33 +259,34 @@ class Douyin:
             body, at = _answer(body, at)
         if "shop_order_detail" in body:
             order = as_object(body["shop_order_detail"], at + "shop_order_detail")
-            yield self._order(order, shop, at + "shop_order_detail.")
+            yield self._order(_ORDER(order, at + "shop_order_detail.", plain=plain), shop)
         elif "shop_order_list" in body:
             for i, order in enumerate(members(body, "shop_order_list", at)):
                 place = f"{at}shop_order_list[{i}]"
-                yield self._order(as_object(order, place), shop, place + ".")
+                there = as_object(order, place)
+                yield self._order(_ORDER(there, place + ".", plain=plain), shop)
         elif "order_id" in body or "sku_order_list" in body:
-            yield self._order(body, shop, at)
+            yield self._order(_ORDER(body, at, plain=plain), shop)
         else:
             raise MalformedPayload(at + "payload", "holds no order and no push message")
 
-    def _order(self, order: Json, shop: str, at: str) -> Statement:
+    def _order(self, order: _Order, shop: str) -> Statement:
         """Return the order of order.orderDetail."""
         notices: list[Notice] = []
-        status, said, main = _status(order, at, notices)
-        paid_at = unix_seconds(order, "pay_time", at)
-        lines = _lines(order, at, notices)
-        shipping = fen(order, "post_amount", at)
-        tax = fen(order, "tax_amount", at)
-        total = _total(order, lines, paid_at, at)
-        created_at = unix_seconds(order, "create_time", at)
-        shipped_at = unix_seconds(order, "ship_time", at)
-        finished_at = unix_seconds(order, "finish_time", at)
-        updated_at = unix_seconds(order, "update_time", at)
+        status, said, main = _status(order.order_status, order.main_status, order.at, notices)
+        paid_at = order.pay_time
+        lines = tuple([_line(part, notices) for part in order.sku_order_list])
+        shipping = order.post_amount
+        tax = order.tax_amount
+        total = _total(order, lines, paid_at)
+        created_at = order.create_time
+        shipped_at = order.ship_time
+        finished_at = order.finish_time
+        updated_at = order.update_time
         statement = Statement(
             platform=self.platform,
             shop=shop,
-            order_id=the_number_id(order, "order_id", at),
+            order_id=order.id,
             status=status,
             status_said=said,
             refund=_refund(main, paid_at, lines),
@@ -209,12 +303,12 @@ class Douyin:
             tax=tax,
             paid=total if paid_at is not None else None,
             lines=lines,
-            buyer=_buyer(order, at),
-            receiver=_receiver(order, at),
-            shipments=_shipments(order, at),
+            buyer=_buyer(order),
+            receiver=_receiver(order),
+            shipments=_shipments(order),
             notices=tuple(notices),
         )
-        return believed(statement, at)
+        return believed(statement, order.at)
 
     def _message(self, message: Json, shop: str, at: str) -> Iterator[Statement]:
         """Return what one push message says; probes and messages about no order say nothing."""
@@ -230,7 +324,8 @@ class Douyin:
 
     def _thin(self, tag: str, data: Json, shop: str, at: str, outer: str) -> Statement:
         notices = [Notice(NoticeCode.THIN, outer + "tag", tag)]
-        status, said, main = _status(data, at, notices)
+        words = word(data, "order_status", at), word(data, "main_status", at)
+        status, said, main = _status(*words, at, notices)
         created_at = unix_seconds(data, "create_time", at)
         paid_at = unix_seconds(data, "pay_time", at)
         total = fen(data, "pay_amount", at) if tag == _PAID_TAG else None
@@ -272,11 +367,9 @@ def _opened(value: object) -> object:
 
 
 def _status(
-    source: Json, at: str, notices: list[Notice]
+    said: str | None, main: str | None, at: str, notices: list[Notice]
 ) -> tuple[Status | None, str | None, str | None]:
     """Return the status, the platform's words for it, and the one word that decided."""
-    said = word(source, "order_status", at)
-    main = word(source, "main_status", at)
     unknown = False
     for key, value in (("order_status", said), ("main_status", main)):
         if value is not None and value not in STATUSES:
@@ -295,87 +388,78 @@ def _refund(main: str | None, paid_at: Moment | None, lines: tuple[Line, ...]) -
         return Refund.REFUNDED
     if main == _CANCELLED:
         return Refund.NONE if paid_at is None else Refund.REFUNDED
-    refund = refund_of_lines(line.refund for line in lines)
+    refund = refund_of_lines([line.refund for line in lines])
     if paid_at is None and refund in (Refund.REFUNDED, Refund.PARTIALLY_REFUNDED):
         return Refund.NONE
     return refund
 
 
-def _total(order: Json, lines: tuple[Line, ...], paid_at: Moment | None, at: str) -> int | None:
+def _total(order: _Order, lines: tuple[Line, ...], paid_at: Moment | None) -> int | None:
     """
     Return `pay_amount`: what the buyer pays after all promotions, postage and tax in it.
 
     An order not yet paid may carry 0 there; what is asked for then is the price of the lines after
     their promotions, and postage and tax.
     """
-    paid = fen(order, "pay_amount", at)
+    paid = order.pay_amount
     if paid or paid_at is not None:
         return paid
     asked = [line.line_total for line in lines if line.line_total is not None]
     if len(asked) < len(lines):
         return paid
-    return sum(asked) + (fen(order, "post_amount", at) or 0) + (fen(order, "tax_amount", at) or 0)
+    return sum(asked) + (order.post_amount or 0) + (order.tax_amount or 0)
 
 
-def _lines(order: Json, at: str, notices: list[Notice]) -> tuple[Line, ...]:
-    path = at + "sku_order_list"
-    parts = lines_of(members(order, "sku_order_list", at), path)
-    return tuple(
-        _line(as_object(part, f"{path}[{i}]"), f"{path}[{i}].", notices)
-        for i, part in enumerate(parts)
-    )
-
-
-def _line(part: Json, at: str, notices: list[Notice]) -> Line:
-    merchant_sku = code(part, "code", at) or code(part, "out_sku_id", at)
+def _line(part: _Line, notices: list[Notice]) -> Line:
+    merchant_sku = part.merchant_sku
     if merchant_sku is None:
-        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, at + "code", ""))
-    count = quantity(part, "item_num", at)
-    price = fen(part, "origin_amount", at)
+        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, part.at + "code", ""))
+    count, said = part.item_num, part.order_status
+    price = part.origin_amount
     return Line(
-        line_id=the_number_id(part, "order_id", at),
+        line_id=part.id,
         quantity=count,
-        platform_sku=code(part, "sku_id", at) or code(part, "product_id", at),
+        platform_sku=part.platform_sku,
         merchant_sku=merchant_sku,
-        title=text(part, "product_name", at),
+        title=part.product_name,
         unit_price=price,
-        line_total=_line_total(part, price, count, at),
-        refund=_line_refund(part, at, notices),
-        status_said=word(part, "order_status", at),
+        line_total=_line_total(part, price, count),
+        refund=_line_refund(part.after_sale_info, notices),
+        status_said=said,
+        shipped=count if STATUSES.get(said or "") in _GONE else None,
     )
 
 
-def _line_total(part: Json, price: int | None, count: int, at: str) -> int | None:
+def _line_total(part: _Line, price: int | None, count: int) -> int | None:
     """
     Return what is paid for the line's goods: `pay_amount` without the postage and tax in it.
 
     Where `pay_amount` is not there yet, or is exactly the goods less their promotions (no postage
     in it), it is `sum_amount` less `promotion_amount`.
     """
-    goods = fen(part, "sum_amount", at)
+    goods = part.sum_amount
     if goods is None and price is not None:
         goods = price * count
-    paid = fen(part, "pay_amount", at)
+    paid = part.pay_amount
     if goods is not None:
-        net = max(0, goods - (fen(part, "promotion_amount", at) or 0))
+        net = max(0, goods - (part.promotion_amount or 0))
         if not paid or paid == net:
             return net
     if paid is None:
         return None
-    extra = (fen(part, "post_amount", at) or 0) + (fen(part, "tax_amount", at) or 0)
+    extra = (part.post_amount or 0) + (part.tax_amount or 0)
     return max(0, paid - extra)
 
 
-def _line_refund(part: Json, at: str, notices: list[Notice]) -> Refund | None:
-    info = within(part, "after_sale_info", at)
-    place = at + "after_sale_info."
-    said = word(info, "after_sale_status", place)
+def _line_refund(info: _AfterSale, notices: list[Notice]) -> Refund | None:
+    said = info.after_sale_status
     if said is None:
         return None
     refund = REFUNDS.get(said)
     if refund is None:
-        notices.append(Notice(NoticeCode.UNKNOWN_REFUND_STATUS, place + "after_sale_status", said))
-    if refund is Refund.REFUNDED and word(info, "after_sale_type", place) in _NO_MONEY:
+        field = info.at + "after_sale_status"
+        notices.append(Notice(NoticeCode.UNKNOWN_REFUND_STATUS, field, said))
+    if refund is Refund.REFUNDED and info.after_sale_type in _NO_MONEY:
         return Refund.NONE
     return refund
 
@@ -412,28 +496,27 @@ def _pushed_ms(data: Json, at: str) -> int:
     )
 
 
-def _buyer(order: Json, at: str) -> Buyer | None:
-    open_id = text(order, "doudian_open_id", at)
+def _buyer(order: _Order) -> Buyer | None:
+    open_id = order.doudian_open_id
     return None if open_id is None else Buyer(id=open_id)
 
 
-def _receiver(order: Json, at: str) -> Receiver | None:
+def _receiver(order: _Order) -> Receiver | None:
     """Return where the goods go. Douyin's `town` is our district, its `street` our town."""
-    phone_said = text(order, "post_tel", at) or text(order, "mask_post_tel", at)
-    name = text(order, "post_receiver", at) or text(order, "mask_post_receiver", at)
-    address = within(order, "post_addr", at)
-    place = at + "post_addr."
+    phone_said = order.phone
+    name = order.name
+    address = order.post_addr
     receiver = Receiver(
-        name=name or text(order, "encrypt_post_receiver", at),
+        name=name or order.encrypt_post_receiver,
         phone=e164(phone_said, "CN"),
-        phone_said=phone_said or text(order, "encrypt_post_tel", at),
-        province=_region(address, "province", place),
-        city=_region(address, "city", place),
-        district=_region(address, "town", place),
-        town=_region(address, "street", place),
-        address=text(address, "detail", place) or text(address, "encrypt_detail", place),
-        postcode=text(order, "post_code", at),
-        group=text(order, "open_address_id", at),
+        phone_said=phone_said or order.encrypt_post_tel,
+        province=address.province.name,
+        city=address.city.name,
+        district=address.town.name,
+        town=address.street.name,
+        address=address.detail,
+        postcode=order.post_code,
+        group=order.open_address_id,
     )
     return None if receiver == _NOBODY else receiver
 
@@ -441,14 +524,10 @@ def _receiver(order: Json, at: str) -> Receiver | None:
 _NOBODY: Final = Receiver()
 
 
-def _region(address: Json, level: str, at: str) -> str | None:
-    return text(within(address, level, at), "name", f"{at}{level}.")
-
-
-def _shipments(order: Json, at: str) -> tuple[Shipment, ...]:
+def _shipments(order: _Order) -> tuple[Shipment, ...]:
     found = []
-    for i, value in enumerate(members(order, "logistics_info", at)):
-        place = f"{at}logistics_info[{i}]"
+    for i, value in enumerate(order.logistics_info):
+        place = f"{order.at}logistics_info[{i}]"
         parcel = as_object(value, place)
         found.append(
             Shipment(

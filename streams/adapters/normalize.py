@@ -13,11 +13,10 @@ from typing import Any, Final
 from msgspec import structs
 
 from schemas.base import Moment
-from schemas.errors import Rejected, UnknownPlatform
+from schemas.errors import Rejected
 from schemas.orders import Line, Notice, NoticeCode, Refund, Statement, Status
 from streams.adapters import ADAPTERS, Adapter, adapter_for
 from streams.adapters.amounts import discount_between, settle_refund
-from streams.topics import PLATFORMS
 
 #: How far an order has come, for statements of the same time; UNKNOWN and "not said" come first.
 _RANK: Final[dict[Status | None, int]] = {
@@ -38,19 +37,12 @@ def normalize(platform: str, files: Iterable[tuple[str, bytes]]) -> list[dict[st
 
     Raises Rejected with one sentence that names the file and the reason.
     """
-    adapter = _adapter(platform)
+    adapter = adapter_for(platform)
     by_order: dict[str, list[Statement]] = {}
     for name, payload in files:
         for statement in _parsed(adapter, name, payload):
             by_order.setdefault(statement.order_id, []).append(statement)
     return [unified(merged(statements)) for statements in by_order.values()]
-
-
-def _adapter(platform: str) -> Adapter:
-    if platform in PLATFORMS and platform not in ADAPTERS:
-        readable = ", ".join(sorted(ADAPTERS))
-        raise UnknownPlatform(f"{platform} has no adapter yet; there are adapters for {readable}.")
-    return adapter_for(platform)
 
 
 def _parsed(adapter: Adapter, name: str, payload: bytes) -> list[Statement]:

@@ -20,7 +20,8 @@ _KNOWN_MAX = 4_096
 
 def e164(said: str | None, region: str | None) -> str | None:
     """Return *said* in E.164; None where it is absent, masked, encrypted or no number at all."""
-    if said is None or not _IN_CLEAR.fullmatch(said):
+    # Most that are not in clear are masked; looking for the mask costs a tenth of the pattern.
+    if said is None or "*" in said or not _IN_CLEAR.fullmatch(said):
         return None
     # The metadata library takes 50 µs a number; most numbers here have this one shape.
     if region == "CN" and _CHINESE_MOBILE.fullmatch(said):

@@ -9,16 +9,19 @@ Every reader takes the object, the key, and *at*, the path of the object with it
 - None is "not said", in every spelling the platforms use for null; nothing is ever made up;
 - a text can be stored: no NUL, no lone surrogate, no longer than its named limit.
 
-Of a key that stands twice in one object the last one counts, as in every common JSON reader.
+Of a key that stands twice in one object with two values neither is believed: which one counts is
+each reader's choice, and a quantity must not depend on it.
 """
 
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC as UTC_ZONE
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -40,19 +43,23 @@ _YEARS_28_MS: Final = (28 * 365 + 7) * 86_400_000
 #: How much of a wrong value a message repeats.
 _SHOWN_MAX: Final = 40
 
-#: So many texts of times and of amounts are remembered with their reading: orders of one second
-#: share their times, and prices come from a catalogue.
+#: So many texts of times are remembered with their reading: orders of one second share their times.
 _KNOWN_MAX: Final = 4_096
-#: A longer text is read each time, so that what is remembered stays small.
-_KNOWN_LENGTH_MAX: Final = 40
 
 BEIJING: Final = "Asia/Shanghai"
 UTC: Final = "UTC"
 
 _BOM: Final = b"\xef\xbb\xbf"
-_DIGITS = re.compile(r"[0-9]{1,20}")
-#: The first number with more digits than an id has.
-_IDS_END: Final = 10**20
+_COLON: Final = b":"
+#: How a colon may be written in a text instead, among others.
+_ESCAPE: Final = b"\\"
+_ESCAPED: Final = b"\\u003"
+#: How a NUL is written, which no text is stored with.
+_NUL: Final = b"\\u0000"
+#: An id made of digits has no more, and is below this number.
+DIGITS_MAX: Final = 20
+_DIGITS = re.compile(rf"[0-9]{{1,{DIGITS_MAX}}}")
+_IDS_END: Final = 10**DIGITS_MAX
 _DECIMAL = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,12}))?")
 _WHOLE_LENGTH_MAX: Final = 16
 _NAIVE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
@@ -75,6 +82,8 @@ class MoneyUnit(StrEnum):
     DECIMAL_TEXT = "decimal text"
     #: Main units of a named currency, as a JSON number.
     DECIMAL_NUMBER = "decimal number"
+    #: Minor units of a named currency, as an integer.
+    MINOR = "minor units"
 
 
 def _wrong(path: str, value: object, wanted: str) -> MalformedPayload:
@@ -90,11 +99,40 @@ def _wrong(path: str, value: object, wanted: str) -> MalformedPayload:
 def decode(payload: bytes) -> Any:
     """Return the JSON in *payload*; a byte order mark before it is passed over."""
     try:
-        return orjson.loads(payload.removeprefix(_BOM))
+        body = orjson.loads(payload.removeprefix(_BOM))
     except orjson.JSONDecodeError as error:
         if "surrogate" in str(error):
             raise _lone_surrogate(payload, error) from error
         raise UndecodableMessage(f"the body is not JSON: {error}") from error
+    # A key that stood twice is there once now: what is the same bytes when written again had none.
+    try:
+        again = orjson.dumps(body)
+    except TypeError as error:  # its depth is limited to 254
+        raise UndecodableMessage("the body is nested too deeply") from error
+    if again == payload:
+        return body
+    # It came in another spelling. Every key has its colon, and texts have theirs on both sides,
+    # unless one is escaped: so counting them tells, as good as always, that none stood twice.
+    # A search for one byte costs nothing beside one for five.
+    escaped = _ESCAPE in payload and _ESCAPED in payload
+    if payload.count(_COLON) != again.count(_COLON) or escaped:
+        json.loads(payload.removeprefix(_BOM), object_pairs_hook=_once)
+    return body
+
+
+def without_nul(payload: bytes) -> bool:
+    """Say that no text in *payload* has a NUL in it, as good as always."""
+    return _ESCAPE not in payload or _NUL not in payload
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Json:
+    """Return the object of *pairs*; raises MalformedPayload for a key with two values."""
+    found: Json = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise MalformedPayload(key[:_SHOWN_MAX], "it stands twice in one object, and differs")
+        found[key] = value
+    return found
 
 
 def unpack(value: object, path: str) -> Any:
@@ -355,7 +393,7 @@ def money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
     value = source.get(key)
     if value is None or value == "":
         return None
-    if isinstance(value, str) and len(value) <= _KNOWN_LENGTH_MAX:
+    if isinstance(value, str):
         known = _plain_amount(value, digits)
         if known is not None:
             return known
@@ -373,16 +411,16 @@ def money(source: Json, key: str, at: str, digits: int = 2) -> int | None:
     return minor
 
 
-@lru_cache(_KNOWN_MAX)
 def _plain_amount(said: str, digits: int) -> int | None:
     """Return the amount of a text with exactly *digits* decimals; None asks for a closer look."""
-    whole, _, fraction = said.partition(".")
-    if len(fraction) != digits or len(whole) > _WHOLE_LENGTH_MAX or not said.isascii():
+    whole, point, fraction = said.partition(".")
+    if len(fraction) != digits or len(whole) > _WHOLE_LENGTH_MAX or not (whole and said.isascii()):
         return None
     # Digits alone, before the point and after it: no sign, no blank, no second point.
-    if not whole.isdigit() or not fraction.isdigit():
+    both = whole + fraction
+    if not both.isdecimal() or (point and not fraction):
         return None
-    minor = int(whole + fraction)
+    minor = int(both)
     return minor if minor <= MINOR_MAX else None
 
 
@@ -415,6 +453,29 @@ def beijing(source: Json, key: str, at: str) -> Moment | None:
     if not isinstance(value, str) or not _NAIVE.fullmatch(value):
         raise _wrong(at + key, value, "a time written yyyy-MM-dd HH:mm:ss")
     return _parsed(value, value + "+08:00", BEIJING, at, key)
+
+
+def local(source: Json, key: str, at: str, zone: str) -> Moment | None:
+    """
+    Return a time written `yyyy-MM-dd HH:mm:ss` that is of *zone*, such as `America/Los_Angeles`.
+
+    Where clocks go forward, an hour does not exist: a time in it is refused, because its zone must
+    be another. Where they go back, an hour comes twice: the first is meant, so that no order is
+    ever dated later than it was.
+    """
+    value = source.get(key)
+    if value is None or str(value) in _NO_TIME:
+        return None
+    if not isinstance(value, str) or not _NAIVE.fullmatch(value):
+        raise _wrong(at + key, value, "a time written yyyy-MM-dd HH:mm:ss")
+    try:
+        instant = datetime.fromisoformat(value).replace(tzinfo=ZoneInfo(zone), fold=0)
+    except ValueError as error:
+        raise _wrong(at + key, value, "a time that exists") from error
+    there_and_back = instant.astimezone(UTC_ZONE).astimezone(instant.tzinfo)
+    if there_and_back.replace(tzinfo=None) != instant.replace(tzinfo=None):
+        raise _wrong(at + key, value, f"a time that exists in {zone}, where clocks went forward")
+    return _moment(int(instant.timestamp()) * 1000, value, zone, at, key)
 
 
 def offset(source: Json, key: str, at: str) -> Moment | None:
@@ -488,7 +549,11 @@ def unix_ms(source: Json, key: str, at: str) -> Moment | None:
 
 def latest(*moments: Moment | None) -> int:
     """Return the ms of the latest of *moments*, 0 where none is said."""
-    return max([moment.ms for moment in moments if moment is not None], default=0)
+    found = 0
+    for moment in moments:
+        if moment is not None and moment.ms > found:
+            found = moment.ms
+    return found
 
 
 # --- the order's id in the raw bytes ------------------------------------------------------------

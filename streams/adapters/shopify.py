@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 from schemas.base import Moment
 from schemas.errors import MalformedPayload
@@ -33,6 +33,25 @@ from schemas.orders import (
 )
 from streams.adapters.amounts import believed
 from streams.adapters.currencies import digits_of
+from streams.adapters.fields import (
+    CODE,
+    TEXT,
+    Anything,
+    Code,
+    Each,
+    Fields,
+    Inside,
+    Members,
+    Money,
+    OffsetTime,
+    Quantity,
+    Reader,
+    Text,
+    Texts,
+    TheNumberId,
+    Units,
+    Word,
+)
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
     Json,
@@ -40,19 +59,16 @@ from streams.adapters.reading import (
     as_list,
     as_object,
     bodies,
-    code,
     latest,
     members,
     money,
     offset,
     only_match,
-    quantity,
     text,
-    texts,
     the_number_id,
     units,
     within,
-    word,
+    without_nul,
 )
 from streams.adapters.reading import lines_of as limited
 
@@ -93,6 +109,118 @@ _ROOT_ID = re.compile(rb'\s*\{\s*(?:"order"\s*:\s*\{\s*)?"id"\s*:\s*([0-9]{1,20}
 _order_id_of = only_match(_ORDER_ID)
 
 
+def _line_items(order: Json, at: str) -> list[tuple[str, Any]]:
+    path = at + "line_items"
+    if order.get("line_items") is None:
+        raise MalformedPayload(path, "the order has no lines")
+    found = as_list(order["line_items"], path)
+    if found:
+        limited(found, path)
+    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in enumerate(found)]
+
+
+def _shipping_lines(order: Json, at: str) -> list[tuple[str, Any]]:
+    path = at + "shipping_lines"
+    found = as_list(order.get("shipping_lines") or [], path)
+    return [(f"{path}[{i}].", part) for i, part in enumerate(found)]
+
+
+class _Item(Fields):
+    """What is read of a line."""
+
+    id: TheNumberId
+    quantity: Quantity
+    current_quantity: Units
+    sku: Code
+    price: Money
+    discount_allocations: Members
+    fulfillment_status: Word
+    tax_lines: Members
+    platform_sku: Annotated[str | None, CODE.under("variant_id", "product_id")]
+    title: Annotated[str | None, TEXT.under("name", "title")]
+    fulfillable_quantity: Units
+
+
+class _ShippingLine(Fields):
+    """What is read of a shipping line."""
+
+    discount_allocations: Members
+    price: Money
+    discounted_price: Money
+    tax_lines: Members
+
+
+class _Home(Fields):
+    """What is read of a customer's default address."""
+
+    country_code: Anything
+
+
+class _Customer(Fields):
+    """What is read of a customer."""
+
+    default_address: Annotated[_Home, Inside()]
+    phone: Text
+    id: Code
+    first_name: Text
+    last_name: Text
+    email: Text
+
+
+class _Address(Fields):
+    """What is read of a billing or shipping address."""
+
+    country_code: Anything
+    phone: Text
+    address1: Text
+    address2: Text
+    name: Text
+    first_name: Text
+    last_name: Text
+    country: Annotated[str | None, TEXT.under("country_code", "country")]
+    province: Text
+    city: Text
+    zip: Text
+
+
+class _Order(Fields):
+    """What is read of an order."""
+
+    currency: Text
+    taxes_included: Anything
+    cancelled_at: OffsetTime
+    closed_at: OffsetTime
+    financial_status: Word
+    fulfillment_status: Word
+    fulfillments: Members
+    refunds: Members
+    line_items: Annotated[list[_Item], Each("line_items", _line_items, least=0)]
+    shipping_lines: Annotated[
+        list[_ShippingLine], Each("shipping_lines", _shipping_lines, least=0, needed=False)
+    ]
+    total_shipping_price_set: Anything
+    total_price: Money
+    created_at: OffsetTime
+    updated_at: OffsetTime
+    id: TheNumberId
+    total_discounts: Money
+    total_tax: Money
+    total_outstanding: Money
+    customer: Annotated[_Customer, Inside()]
+    billing_address: Annotated[_Address, Inside()]
+    shipping_address: Annotated[_Address, Inside()]
+    phone: Text
+    email: Text
+    payment_gateway_names: Texts
+
+
+def _digits(order: Json, at: str) -> int:
+    return digits_of(text(order, "currency", at) or "", at + "currency")
+
+
+_ORDER: Final = Reader(_Order, _digits)
+
+
 @dataclass(frozen=True, slots=True)
 class Shopify:
     """The adapter of Shopify."""
@@ -108,7 +236,8 @@ class Shopify:
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says, one statement per order, refund or fulfillment in it."""
-        return [said for at, part in bodies(payload) for said in self._read(part, shop, at)]
+        plain = without_nul(payload)
+        return [said for at, part in bodies(payload) for said in self._read(part, shop, at, plain)]
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the order's id in the raw bytes, or None where there is none or more than one."""
@@ -117,23 +246,23 @@ class Shopify:
         root = _ROOT_ID.match(payload)
         return None if root is None else root.group(1)
 
-    def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
+    def _read(self, body: Json, shop: str, at: str, plain: bool) -> Iterator[Statement]:  # noqa: FBT001
         if "errors" in body and "id" not in body:
             raise MalformedPayload(at + "errors", "the platform answered with an error")
         # An order without its id has lists of refunds in it and is still no page of refunds.
         wrapped = not body.keys() & {"id", "order_id", "line_items"}
         for name in ("order", "refund", "fulfillment", "transaction") if wrapped else ():
             if isinstance(body.get(name), dict):
-                yield self._one(body[name], shop, f"{at}{name}.")
+                yield self._one(body[name], shop, f"{at}{name}.", plain)
                 return
             if isinstance(body.get(name + "s"), list):
                 for i, part in enumerate(body[name + "s"]):
                     place = f"{at}{name}s[{i}]"
-                    yield self._one(as_object(part, place), shop, place + ".")
+                    yield self._one(as_object(part, place), shop, place + ".", plain)
                 return
-        yield self._one(body, shop, at)
+        yield self._one(body, shop, at, plain)
 
-    def _one(self, body: Json, shop: str, at: str) -> Statement:
+    def _one(self, body: Json, shop: str, at: str, plain: bool) -> Statement:  # noqa: FBT001
         if "order_id" in body:
             if "refund_line_items" in body or "transactions" in body:
                 return self._refund(body, shop, at)
@@ -143,26 +272,26 @@ class Shopify:
             return self._part({"order_id": body["id"]}, shop, at)
         if "id" not in body:
             raise MalformedPayload(at + "id", "holds no order, refund or fulfillment")
-        return self._order(body, shop, at)
+        return self._order(_ORDER(body, at, plain=plain), shop)
 
-    def _order(self, order: Json, shop: str, at: str) -> Statement:
+    def _order(self, order: _Order, shop: str) -> Statement:
         """Return the order of an orders/* webhook."""
         notices: list[Notice] = []
-        currency = text(order, "currency", at)
+        currency, at = order.currency, order.at
         if currency is None:
             raise MalformedPayload(at + "currency", "the currency of the amounts is missing")
         digits = digits_of(currency, at + "currency")
-        prices = _Prices(digits, order.get("taxes_included") is True)
-        seen = _Seen.of(order, at)
+        prices = _Prices(digits, order.taxes_included is True)
+        seen = _Seen.of(order)
         status, said = _status(seen, at, notices)
         refunds = _refunds(order, currency, digits, at)
-        lines = _lines(order, prices, refunds, at, notices)
-        shipping, shipping_off = _shipping(order, prices, at)
-        total = money(order, "total_price", at, digits)
-        created_at = offset(order, "created_at", at)
-        updated_at = offset(order, "updated_at", at)
-        order_id = the_number_id(order, "id", at)
-        shipments = _shipments(order, at)
+        lines = _lines(order, prices, refunds, notices)
+        shipping, shipping_off = _shipping(order, prices)
+        total = order.total_price
+        created_at = order.created_at
+        updated_at = order.updated_at
+        order_id = order.id
+        shipments = _shipments(order)
         statement = Statement(
             platform=self.platform,
             shop=shop,
@@ -178,15 +307,15 @@ class Shopify:
             currency=currency,
             total=total,
             shipping=shipping,
-            discount=_discount(order, prices, shipping_off, at),
-            tax=money(order, "total_tax", at, digits),
-            paid=_paid(order, seen, total, digits, at),
+            discount=_discount(order, prices, shipping_off),
+            tax=order.total_tax,
+            paid=_paid(order, seen, total),
             refunded=refunds.amount,
             lines=lines,
-            buyer=_buyer(order, at),
-            receiver=_receiver(order, at),
+            buyer=_buyer(order),
+            receiver=_receiver(order.shipping_address),
             shipments=shipments,
-            payment_method=_payment_method(order, at),
+            payment_method=", ".join(order.payment_gateway_names) or None,
             notices=tuple(notices),
         )
         return believed(statement, at)
@@ -243,13 +372,13 @@ class _Seen(NamedTuple):
     delivered: bool
 
     @classmethod
-    def of(cls, order: Json, at: str) -> "_Seen":
+    def of(cls, order: _Order) -> "_Seen":
         return cls(
-            cancelled_at=offset(order, "cancelled_at", at),
-            closed_at=offset(order, "closed_at", at),
-            financial=word(order, "financial_status", at),
-            fulfillment=word(order, "fulfillment_status", at),
-            delivered=_all_delivered(order, at),
+            order.cancelled_at,
+            order.closed_at,
+            order.financial_status,
+            order.fulfillment_status,
+            _all_delivered(order),
         )
 
     @property
@@ -270,13 +399,13 @@ def _status(seen: _Seen, at: str, notices: list[Notice]) -> tuple[Status | None,
     """
     financial, fulfillment = _lower(seen.financial), _lower(seen.fulfillment)
     unknown = False
-    for key, said, table in (
-        ("financial_status", seen.financial, FINANCIAL),
-        ("fulfillment_status", seen.fulfillment, FULFILLMENT),
-    ):
-        if said is not None and said.lower() not in table:
-            notices.append(Notice(NoticeCode.UNKNOWN_STATUS, at + key, said))
-            unknown = True
+    if seen.financial is not None and financial not in FINANCIAL:
+        notices.append(Notice(NoticeCode.UNKNOWN_STATUS, at + "financial_status", seen.financial))
+        unknown = True
+    if seen.fulfillment is not None and fulfillment not in FULFILLMENT:
+        field = at + "fulfillment_status"
+        notices.append(Notice(NoticeCode.UNKNOWN_STATUS, field, seen.fulfillment))
+        unknown = True
     if seen.cancelled_at is not None:
         return Status.CANCELLED, seen.said
     if unknown:
@@ -301,15 +430,17 @@ def _lower(said: str | None) -> str | None:
     return None if said is None else said.lower()
 
 
-def _all_delivered(order: Json, at: str) -> bool:
-    parcels = _sent(order, at)
+def _all_delivered(order: _Order) -> bool:
+    parcels = _sent(order)
     return bool(parcels) and all(parcel.get("shipment_status") == "delivered" for parcel in parcels)
 
 
-def _sent(order: Json, at: str) -> list[Json]:
+def _sent(order: _Order) -> list[Json]:
     """Return the fulfillments that went through."""
-    found = members(order, "fulfillments", at)
-    parcels = [as_object(value, f"{at}fulfillments[{i}]") for i, value in enumerate(found)]
+    parcels = [
+        as_object(value, f"{order.at}fulfillments[{i}]")
+        for i, value in enumerate(order.fulfillments)
+    ]
     return [parcel for parcel in parcels if parcel.get("status") == "success"]
 
 
@@ -336,11 +467,11 @@ class _Refunds(NamedTuple):
     units: dict[str, int]
 
 
-def _refunds(order: Json, currency: str, digits: int, at: str) -> _Refunds:
+def _refunds(order: _Order, currency: str, digits: int, at: str) -> _Refunds:
     amount: int | None = 0
     pending = False
     taken: dict[str, int] = {}
-    for i, value in enumerate(members(order, "refunds", at)):
+    for i, value in enumerate(order.refunds):
         place = f"{at}refunds[{i}]."
         refund = as_object(value, place[:-1])
         paid_back, open_one = _paid_back(
@@ -398,20 +529,20 @@ def _money_word(seen: _Seen, refunds: _Refunds, at: str, notices: list[Notice]) 
     return Refund.REFUNDING if refunds.pending and refund is not Refund.REFUNDED else refund
 
 
-def _paid(order: Json, seen: _Seen, total: int | None, digits: int, at: str) -> int | None:
+def _paid(order: _Order, seen: _Seen, total: int | None) -> int | None:
     """Return what was paid, where the status says so; `total_outstanding` only in part payments."""
     financial = _lower(seen.financial)
     if financial in ("paid", "partially_refunded", "refunded"):
         return total
     if financial in ("pending", "authorized"):
         return 0
-    outstanding = money(order, "total_outstanding", at, digits)
+    outstanding = order.total_outstanding
     if financial != "partially_paid" or total is None or outstanding is None:
         return None
     return max(0, total - outstanding)
 
 
-def _discount(order: Json, prices: _Prices, shipping_off: int, at: str) -> int | None:
+def _discount(order: _Order, prices: _Prices, shipping_off: int) -> int | None:
     """
     Return the discounts on the goods, so that goods - discount + shipping + tax = total.
 
@@ -420,85 +551,85 @@ def _discount(order: Json, prices: _Prices, shipping_off: int, at: str) -> int |
     """
     digits = prices.digits
     if prices.with_tax:
-        return sum(
-            _net(_allocated(line, digits, place), line, digits, place)
-            for place, line in _line_items(order, at)
-        )
-    said = money(order, "total_discounts", at, digits)
+        return sum(_net(_allocated(line, digits), line, digits) for line in order.line_items)
+    said = order.total_discounts
     return None if said is None else max(0, said - shipping_off)
 
 
-def _shipping(order: Json, prices: _Prices, at: str) -> tuple[int | None, int]:
+def _shipping(order: _Order, prices: _Prices) -> tuple[int | None, int]:
     """Return what the buyer pays for shipping without tax, and the discount on it."""
     digits = prices.digits
-    found = order.get("shipping_lines")
+    found = order.shipping_lines
     if not found:
-        place = at + "total_shipping_price_set."
-        bag = within(within(order, "total_shipping_price_set", at), "shop_money", place)
-        return money(bag, "amount", place + "shop_money.", digits), 0
+        place = order.at + "total_shipping_price_set"
+        whole = within({place: order.total_shipping_price_set}, place, "")
+        bag = within(whole, "shop_money", place + ".")
+        return money(bag, "amount", place + ".shop_money.", digits), 0
     paid = off = 0
-    for i, value in enumerate(as_list(found, at + "shipping_lines")):
-        place = f"{at}shipping_lines[{i}]."
-        line = as_object(value, place[:-1])
-        taken = _allocated(line, digits, place)
-        price = money(line, "price", place, digits) or 0
-        after = money(line, "discounted_price", place, digits)
+    for line in found:
+        taken = _allocated(line, digits)
+        price = line.price or 0
+        after = line.discounted_price
         after = max(0, price - taken) if after is None else after
         off += max(0, price - after)
-        paid += after - (_tax(line, digits, place) if prices.with_tax else 0)
+        paid += after - (_tax(line, digits) if prices.with_tax else 0)
     return max(0, paid), off
 
 
 # --- lines --------------------------------------------------------------------------------------
 
 
-def _line_items(order: Json, at: str) -> list[tuple[str, Json]]:
-    path = at + "line_items"
-    if order.get("line_items") is None:
-        raise MalformedPayload(path, "the order has no lines")
-    found = as_list(order["line_items"], path)
-    if found:
-        limited(found, path)
-    return [(f"{path}[{i}].", as_object(part, f"{path}[{i}]")) for i, part in enumerate(found)]
-
-
 def _lines(
-    order: Json, prices: _Prices, refunds: _Refunds, at: str, notices: list[Notice]
+    order: _Order, prices: _Prices, refunds: _Refunds, notices: list[Notice]
 ) -> tuple[Line, ...]:
-    lines = (_line(part, prices, refunds, place, notices) for place, part in _line_items(order, at))
-    return tuple(line for line in lines if line is not None)
+    lines = [_line(part, prices, refunds, notices) for part in order.line_items]
+    return tuple([line for line in lines if line is not None])
 
 
-def _line(
-    part: Json, prices: _Prices, refunds: _Refunds, at: str, notices: list[Notice]
-) -> Line | None:
+def _line(part: _Item, prices: _Prices, refunds: _Refunds, notices: list[Notice]) -> Line | None:
     """Return the line, or None where an edit has taken it out of the order."""
     digits = prices.digits
-    line_id = the_number_id(part, "id", at)
-    placed = quantity(part, "quantity", at)
+    line_id = part.id
+    placed = part.quantity
     taken = refunds.units.get(line_id, 0)
-    ordered = _ordered(placed, units(part, "current_quantity", at), taken)
+    ordered = _ordered(placed, part.current_quantity, taken)
     if ordered == 0:
         return None
-    merchant_sku = code(part, "sku", at)
+    merchant_sku = part.sku
     if merchant_sku is None:
-        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, at + "sku", ""))
-    price = money(part, "price", at, digits)
-    off = _allocated(part, digits, at)
+        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, part.at + "sku", ""))
+    price = part.price
+    off, said = _allocated(part, digits), part.fulfillment_status
     total = None if price is None else max(0, price * ordered - off)
     if prices.with_tax and price is not None and total is not None:
-        price, total = (_net(amount, part, digits, at) for amount in (price, total))
+        price, total = (_net(amount, part, digits) for amount in (price, total))
     return Line(
         line_id=line_id,
         quantity=ordered,
-        platform_sku=code(part, "variant_id", at) or code(part, "product_id", at),
+        platform_sku=part.platform_sku,
         merchant_sku=merchant_sku,
-        title=text(part, "name", at) or text(part, "title", at),
+        title=part.title,
         unit_price=price,
         line_total=total,
         refund=_line_refund(taken, placed),
-        status_said=word(part, "fulfillment_status", at),
+        status_said=said,
+        shipped=_left(said, part, ordered, taken),
     )
+
+
+def _left(said: str | None, part: _Item, ordered: int, taken: int) -> int | None:
+    """
+    Return how many have left.
+
+    `fulfillable_quantity` is what is still to be fulfilled; refunds lower it too, so of a line
+    that was refunded in part only the word for the whole line is believed.
+    """
+    if said == "fulfilled":
+        return ordered
+    if said != "partial" or taken:
+        return None
+    waiting = part.fulfillable_quantity
+    return None if waiting is None else max(0, ordered - waiting)
 
 
 def _ordered(placed: int, current: int | None, taken: int) -> int:
@@ -519,52 +650,50 @@ def _line_refund(taken: int, placed: int) -> Refund:
     return Refund.REFUNDED if taken >= placed else Refund.PARTIALLY_REFUNDED
 
 
-def _allocated(part: Json, digits: int, at: str) -> int:
+def _allocated(part: _Item | _ShippingLine, digits: int) -> int:
     """Return the discounts put on a line (or shipping line)."""
-    return _summed(part, "discount_allocations", "amount", digits, at)
+    found = part.discount_allocations
+    return _summed(found, part.at + "discount_allocations", "amount", digits) if found else 0
 
 
-def _tax(part: Json, digits: int, at: str) -> int:
-    return _summed(part, "tax_lines", "price", digits, at)
+def _tax(part: _Item | _ShippingLine, digits: int) -> int:
+    return _summed(part.tax_lines, part.at + "tax_lines", "price", digits)
 
 
-def _summed(part: Json, key: str, field: str, digits: int, at: str) -> int:
+def _summed(parts: list[Any], path: str, field: str, digits: int) -> int:
     total = 0
-    for i, value in enumerate(members(part, key, at)):
-        place = f"{at}{key}[{i}]"
+    for i, value in enumerate(parts):
+        place = f"{path}[{i}]"
         total += money(as_object(value, place), field, place + ".", digits) or 0
     return total
 
 
-def _net(amount: int, part: Json, digits: int, at: str) -> int:
+def _net(amount: int, part: _Item, digits: int) -> int:
     """Return the part of *amount* (tax included) that is not tax, half a minor unit rounded up."""
-    gross = (money(part, "price", at, digits) or 0) * quantity(part, "quantity", at)
-    gross -= _allocated(part, digits, at)
+    gross = (part.price or 0) * part.quantity
+    gross -= _allocated(part, digits)
     if gross <= 0:
         return amount
-    net = gross - min(gross, _tax(part, digits, at))
+    net = gross - min(gross, _tax(part, digits))
     return (2 * amount * net + gross) // (2 * gross)
 
 
 # --- people and parcels -------------------------------------------------------------------------
 
 
-def _buyer(order: Json, at: str) -> Buyer | None:
+def _buyer(order: _Order) -> Buyer | None:
     """Return the customer; the first number in clear of order, customer and billing address."""
-    customer, billing = within(order, "customer", at), within(order, "billing_address", at)
-    home = within(customer, "default_address", at + "customer.")
-    region = _region(billing) or _region(home) or _region(within(order, "shipping_address", at))
-    said = [
-        text(order, "phone", at),
-        text(customer, "phone", at + "customer."),
-        text(billing, "phone", at + "billing_address."),
-    ]
-    phone_said = next((number for number in said if number is not None), None)
-    phone = next(filter(None, (e164(number, region) for number in said)), None)
+    customer, billing = order.customer, order.billing_address
+    home = customer.default_address
+    region = _region(billing) or _region(home) or _region(order.shipping_address)
+    phone_said = phone = None
+    for number in (order.phone, customer.phone, billing.phone):
+        phone_said = number if phone_said is None else phone_said
+        phone = e164(number, region) if phone is None else phone
     buyer = Buyer(
-        id=code(customer, "id", at + "customer."),
-        name=_name(customer, at + "customer.") or text(billing, "name", at + "billing_address."),
-        email=text(order, "email", at) or text(customer, "email", at + "customer."),
+        id=customer.id,
+        name=_name(customer) or billing.name,
+        email=order.email or customer.email,
         phone=phone,
         phone_said=phone_said,
     )
@@ -575,30 +704,28 @@ _NO_BUYER: Final = Buyer()
 _NOBODY: Final = Receiver()
 
 
-def _name(person: Json, at: str) -> str | None:
-    names = (text(person, "first_name", at), text(person, "last_name", at))
-    return " ".join(name for name in names if name is not None) or None
+def _name(person: _Customer | _Address) -> str | None:
+    names = (person.first_name, person.last_name)
+    return " ".join([name for name in names if name is not None]) or None
 
 
-def _region(address: Json) -> str | None:
-    found = address.get("country_code")
+def _region(address: _Address | _Home) -> str | None:
+    found = address.country_code
     return found if isinstance(found, str) else None
 
 
-def _receiver(order: Json, at: str) -> Receiver | None:
-    address = within(order, "shipping_address", at)
-    place = at + "shipping_address."
-    phone_said = text(address, "phone", place)
-    street = (text(address, "address1", place), text(address, "address2", place))
+def _receiver(address: _Address) -> Receiver | None:
+    phone_said = address.phone
+    street = (address.address1, address.address2)
     receiver = Receiver(
-        name=text(address, "name", place) or _name(address, place),
+        name=address.name or _name(address),
         phone=e164(phone_said, _region(address)),
         phone_said=phone_said,
-        country=text(address, "country_code", place) or text(address, "country", place),
-        province=text(address, "province", place),
-        city=text(address, "city", place),
-        address=", ".join(part for part in street if part is not None) or None,
-        postcode=text(address, "zip", place),
+        country=address.country,
+        province=address.province,
+        city=address.city,
+        address=", ".join([part for part in street if part is not None]) or None,
+        postcode=address.zip,
     )
     return None if receiver == _NOBODY else receiver
 
@@ -613,18 +740,17 @@ def _shipment(parcel: Json, at: str) -> Shipment | None:
     )
 
 
-def _shipments(order: Json, at: str) -> tuple[Shipment, ...]:
-    found = (
-        _shipment(as_object(value, f"{at}fulfillments[{i}]"), f"{at}fulfillments[{i}].")
-        for i, value in enumerate(members(order, "fulfillments", at))
-    )
-    return tuple(shipment for shipment in found if shipment is not None)
+def _shipments(order: _Order) -> tuple[Shipment, ...]:
+    path = order.at + "fulfillments"
+    found = [
+        _shipment(as_object(value, f"{path}[{i}]"), f"{path}[{i}].")
+        for i, value in enumerate(order.fulfillments)
+    ]
+    return tuple([shipment for shipment in found if shipment is not None])
 
 
 def _first_shipped(shipments: tuple[Shipment, ...]) -> Moment | None:
+    if not shipments:
+        return None
     moments = [parcel.shipped_at for parcel in shipments]
     return min((m for m in moments if m is not None), key=lambda moment: moment.ms, default=None)
-
-
-def _payment_method(order: Json, at: str) -> str | None:
-    return ", ".join(texts(order, "payment_gateway_names", at)) or None

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from schemas.errors import MalformedPayload
 from schemas.orders import (
@@ -30,6 +30,20 @@ from schemas.orders import (
 )
 from streams.adapters.amounts import believed, discount_between, refund_of_lines, refund_of_sales
 from streams.adapters.currencies import digits_of
+from streams.adapters.fields import (
+    CODE,
+    NUMBER_ID,
+    TEXT,
+    Anything,
+    BeijingTime,
+    Each,
+    Fields,
+    Money,
+    Quantity,
+    Reader,
+    Text,
+    Word,
+)
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
     BEIJING,
@@ -38,18 +52,17 @@ from streams.adapters.reading import (
     as_object,
     beijing,
     bodies,
-    code,
     latest,
     lines_of,
     money,
     nested,
     number_id,
     only_match,
-    quantity,
     text,
     the_number_id,
     unix_ms,
     unpack,
+    without_nul,
     word,
 )
 
@@ -71,6 +84,10 @@ STATUSES: Final = MappingProxyType({
     "TRADE_CLOSED": Status.CANCELLED,
 })  # fmt: skip
 
+#: A sub-order's own status, once its goods have left.
+LINE_GONE: Final = frozenset({
+    "WAIT_BUYER_CONFIRM_GOODS", "TRADE_BUYER_SIGNED", "TRADE_FINISHED",
+})  # fmt: skip
 #: Pre-sale, Trade.step_trade_status; None leaves the trade's own status as it is.
 STEPS: Final = MappingProxyType({
     "FRONT_NOPAID_FINAL_NOPAID": Status.PENDING_PAYMENT,
@@ -140,6 +157,60 @@ _BARE: Final = (
 _PAGES: Final = ("trades_", "refunds_", "tmc_messages_")
 
 
+def _suborders(trade: Json, at: str) -> list[tuple[str, Any]]:
+    return lines_of(nested(trade, "orders", "order", at), at + "orders.order")
+
+
+class _Order(Fields):
+    """What is read of a sub-order."""
+
+    refund_status: Word
+    merchant_sku: Annotated[str | None, CODE.under("outer_sku_id", "outer_iid")]
+    num: Quantity
+    status: Word
+    id: Annotated[str, NUMBER_ID.needed_under("oid_str", "oid")]
+    platform_sku: Annotated[str | None, CODE.under("sku_id", "num_iid")]
+    title: Text
+    price: Money
+    divide_order_fee: Money
+    total_fee: Money
+    part_mjz_discount: Money
+    invoice_no: Text
+    logistics_company: Text
+    consign_time: BeijingTime
+
+
+class _Trade(Fields):
+    """What is read of a trade."""
+
+    status: Word
+    step_trade_status: Word
+    trade_attr: Anything
+    orders: Annotated[list[_Order], Each("orders", _suborders, inner="order")]
+    payment: Money
+    post_fee: Money
+    order_tax_fee: Money
+    pay_time: BeijingTime
+    consign_time: BeijingTime
+    end_time: BeijingTime
+    created: BeijingTime
+    modified: BeijingTime
+    id: Annotated[str, NUMBER_ID.needed_under("tid_str", "tid")]
+    buyer_open_uid: Text
+    buyer_nick: Text
+    buyer_email: Text
+    receiver_mobile: Annotated[str | None, TEXT.under("receiver_mobile", "receiver_phone")]
+    receiver_name: Text
+    receiver_country: Text
+    receiver_state: Text
+    receiver_city: Text
+    receiver_district: Text
+    receiver_town: Text
+    receiver_address: Text
+    receiver_zip: Text
+    oaid: Text
+
+
 @dataclass(frozen=True, slots=True)
 class _Thin:
     """What every thin message has: the order, the shop, the content's path, its time."""
@@ -165,46 +236,47 @@ class Taobao:
 
     def parse(self, payload: bytes, shop: str) -> list[Statement]:
         """Return what *payload* says, one statement per order (or per message of a TMC pull)."""
-        return [said for at, part in bodies(payload) for said in self._read(part, shop, at)]
+        plain = without_nul(payload)
+        return [said for at, part in bodies(payload) for said in self._read(part, shop, at, plain)]
 
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the tid in the raw bytes, or None where there is none or more than one."""
         return _tid_of(payload)
 
-    def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
+    def _read(self, body: Json, shop: str, at: str, plain: bool) -> Iterator[Statement]:  # noqa: FBT001
         kind, found = _found(body, at)
         if kind == "refund":
             yield from self._refunds(found, shop)
             return
         for place, part in found:
             if kind == "trade":
-                yield self._trade(part, shop, place)
+                yield self._trade(_TRADE(part, place, plain=plain), shop)
             else:
                 yield from self._message(part, shop, place)
 
-    def _trade(self, trade: Json, shop: str, at: str) -> Statement:
+    def _trade(self, trade: _Trade, shop: str) -> Statement:
         """Return the order of taobao.trade.fullinfo.get."""
         notices: list[Notice] = []
-        native = word(trade, "status", at)
+        native, at = trade.status, trade.at
         status, said = _status(trade, native, at, notices)
-        digits, currency = _currency(trade, at)
-        lines = _lines(trade, digits, at, notices)
-        total = money(trade, "payment", at, digits)
-        shipping = money(trade, "post_fee", at, digits)
-        tax = money(trade, "order_tax_fee", at, digits)
-        paid_at = beijing(trade, "pay_time", at)
-        shipped_at = beijing(trade, "consign_time", at)
-        ended_at = beijing(trade, "end_time", at)
-        created_at = beijing(trade, "created", at)
-        updated_at = beijing(trade, "modified", at)
+        _, currency = _currency(trade.trade_attr, at)
+        lines = _lines(trade, notices)
+        total = trade.payment
+        shipping = trade.post_fee
+        tax = trade.order_tax_fee
+        paid_at = trade.pay_time
+        shipped_at = trade.consign_time
+        ended_at = trade.end_time
+        created_at = trade.created
+        updated_at = trade.modified
         refund = _CLOSED.get(native or "")
         statement = Statement(
             platform=self.platform,
             shop=shop,
-            order_id=_tid(trade, at),
+            order_id=trade.id,
             status=status,
             status_said=said,
-            refund=refund_of_lines(line.refund for line in lines) if refund is None else refund,
+            refund=refund_of_lines([line.refund for line in lines]) if refund is None else refund,
             created_at=created_at,
             paid_at=paid_at,
             shipped_at=shipped_at,
@@ -218,9 +290,9 @@ class Taobao:
             tax=tax,
             paid=total if paid_at is not None else None,
             lines=lines,
-            buyer=_buyer(trade, at),
-            receiver=_receiver(trade, at),
-            shipments=_shipments(trade, at),
+            buyer=_buyer(trade),
+            receiver=_receiver(trade),
+            shipments=_shipments(trade),
             notices=tuple(notices),
         )
         return believed(statement, at)
@@ -291,7 +363,7 @@ class Taobao:
         at = thin.at
         notices = [*thin.notices]
         native = None if topic in _LINE_TOPICS else word(content, "status", at)
-        status, said = _status({}, native, at, notices)
+        status, said = _status(None, native, at, notices)
         whole = topic not in _PARTIAL_PAYMENT
         total = money(content, "payment", at) if whole else None
         return Statement(
@@ -342,7 +414,7 @@ def _tid(source: Json, at: str) -> str:
 
 
 def _status(
-    trade: Json, native: str | None, at: str, notices: list[Notice]
+    trade: _Trade | None, native: str | None, at: str, notices: list[Notice]
 ) -> tuple[Status | None, str | None]:
     """Return the status and the platform's words for it; a pre-sale step may decide it."""
     if native is None:
@@ -350,7 +422,7 @@ def _status(
     status = STATUSES.get(native, Status.UNKNOWN)
     if status is Status.UNKNOWN:
         notices.append(Notice(NoticeCode.UNKNOWN_STATUS, at + "status", native))
-    step = word(trade, "step_trade_status", at)
+    step = None if trade is None else trade.step_trade_status
     if step is None:
         return status, native
     said = f"{native}/{step}"
@@ -362,7 +434,7 @@ def _status(
     return STEPS.get(step, Status.UNKNOWN) or status, said
 
 
-def _lines(trade: Json, digits: int, at: str, notices: list[Notice]) -> tuple[Line, ...]:
+def _lines(trade: _Trade, notices: list[Notice]) -> tuple[Line, ...]:
     """
     Return the trade's lines as it is now ordered.
 
@@ -370,42 +442,43 @@ def _lines(trade: Json, digits: int, at: str, notices: list[Notice]) -> tuple[Li
     (TradeCloseAndModifyDetailOrder): the buyer neither pays for it nor gets it. Where every line
     is, the whole trade was closed, and they tell what it was.
     """
-    orders = lines_of(nested(trade, "orders", "order", at), at + "orders.order")
-    lines = [_line(order, digits, place, notices) for place, order in orders]
+    lines = [_line(order, notices) for order in trade.orders]
     left = [line for line in lines if line.status_said != "TRADE_CLOSED_BY_TAOBAO"]
     return tuple(left or lines)
 
 
-def _line(order: Json, digits: int, at: str, notices: list[Notice]) -> Line:
-    refund_said = word(order, "refund_status", at)
-    merchant_sku = code(order, "outer_sku_id", at) or code(order, "outer_iid", at)
+def _line(order: _Order, notices: list[Notice]) -> Line:
+    refund_said = order.refund_status
+    merchant_sku = order.merchant_sku
     if merchant_sku is None:
-        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, at + "outer_sku_id", ""))
+        notices.append(Notice(NoticeCode.NO_MERCHANT_SKU, order.at + "outer_sku_id", ""))
+    count, said = order.num, order.status
     return Line(
-        line_id=number_id(order, "oid_str", at) or the_number_id(order, "oid", at),
-        quantity=quantity(order, "num", at),
-        platform_sku=code(order, "sku_id", at) or code(order, "num_iid", at),
+        line_id=order.id,
+        quantity=count,
+        platform_sku=order.platform_sku,
         merchant_sku=merchant_sku,
-        title=text(order, "title", at),
-        unit_price=money(order, "price", at, digits),
-        line_total=_line_total(order, digits, at),
-        refund=_refund(refund_said, at + "refund_status", notices),
-        status_said=word(order, "status", at),
+        title=order.title,
+        unit_price=order.price,
+        line_total=_line_total(order),
+        refund=_refund(refund_said, order.at + "refund_status", notices),
+        status_said=said,
+        shipped=count if said in LINE_GONE else None,
     )
 
 
-def _line_total(order: Json, digits: int, at: str) -> int | None:
+def _line_total(order: _Order) -> int | None:
     """
     Return `divide_order_fee`, the line's part of what is paid for the goods.
 
     Where it is absent (not yet paid): `total_fee`, which is price x num + adjustment - the line's
     own discount, less `part_mjz_discount`, the line's part of the shop's discount.
     """
-    shared = money(order, "divide_order_fee", at, digits)
+    shared = order.divide_order_fee
     if shared is not None:
         return shared
-    own = money(order, "total_fee", at, digits)
-    spread = money(order, "part_mjz_discount", at, digits)
+    own = order.total_fee
+    spread = order.part_mjz_discount
     return None if own is None else max(0, own - (spread or 0))
 
 
@@ -438,11 +511,12 @@ def _after_sale_word(
     return Refund.REFUNDED if all_of_it else Refund.PARTIALLY_REFUNDED
 
 
-def _currency(trade: Json, at: str) -> tuple[int, str]:
+def _currency(attributes: Any, at: str) -> tuple[int, str]:
     """Return the currency and its digits: CNY is the platform's rule unless payCurrency is said."""
-    attributes = trade.get("trade_attr")
     # Any other attribute is none of ours and may be written in whatever way.
-    if not attributes or "payCurrency" not in attributes:
+    if not attributes or (
+        isinstance(attributes, str | dict | list) and "payCurrency" not in attributes
+    ):
         return 2, IMPLIED_CURRENCY
     path = at + "trade_attr"
     opened = as_object(unpack(attributes, path), path)
@@ -450,30 +524,37 @@ def _currency(trade: Json, at: str) -> tuple[int, str]:
     return digits_of(currency, path + ".payCurrency"), currency
 
 
-def _buyer(trade: Json, at: str) -> Buyer | None:
-    open_id = text(trade, "buyer_open_uid", at)
-    nick = text(trade, "buyer_nick", at)
-    email = text(trade, "buyer_email", at)
+def _digits(trade: Json, at: str) -> int:
+    return _currency(trade.get("trade_attr"), at)[0]
+
+
+_TRADE: Final = Reader(_Trade, _digits)
+
+
+def _buyer(trade: _Trade) -> Buyer | None:
+    open_id = trade.buyer_open_uid
+    nick = trade.buyer_nick
+    email = trade.buyer_email
     if open_id is None and nick is None and email is None:
         return None
     return Buyer(id=open_id, name=nick, email=email)
 
 
-def _receiver(trade: Json, at: str) -> Receiver | None:
+def _receiver(trade: _Trade) -> Receiver | None:
     """Return where the goods go; masks (`张**`, `*******5552`) are kept as said."""
-    phone_said = text(trade, "receiver_mobile", at) or text(trade, "receiver_phone", at)
+    phone_said = trade.receiver_mobile
     receiver = Receiver(
-        name=text(trade, "receiver_name", at),
+        name=trade.receiver_name,
         phone=e164(phone_said, "CN"),
         phone_said=phone_said,
-        country=text(trade, "receiver_country", at),
-        province=text(trade, "receiver_state", at),
-        city=text(trade, "receiver_city", at),
-        district=text(trade, "receiver_district", at),
-        town=text(trade, "receiver_town", at),
-        address=text(trade, "receiver_address", at),
-        postcode=text(trade, "receiver_zip", at),
-        group=text(trade, "oaid", at),
+        country=trade.receiver_country,
+        province=trade.receiver_state,
+        city=trade.receiver_city,
+        district=trade.receiver_district,
+        town=trade.receiver_town,
+        address=trade.receiver_address,
+        postcode=trade.receiver_zip,
+        group=trade.oaid,
     )
     return None if receiver == _NOBODY else receiver
 
@@ -481,15 +562,15 @@ def _receiver(trade: Json, at: str) -> Receiver | None:
 _NOBODY: Final = Receiver()
 
 
-def _shipments(trade: Json, at: str) -> tuple[Shipment, ...]:
+def _shipments(trade: _Trade) -> tuple[Shipment, ...]:
     """Return one parcel per distinct tracking number on the lines (`invoice_no`)."""
     parcels: dict[str, Shipment] = {}
-    for place, order in nested(trade, "orders", "order", at):
-        number = text(order, "invoice_no", place)
+    for order in trade.orders:
+        number = order.invoice_no
         if number is not None and number not in parcels:
             parcels[number] = Shipment(
-                carrier=text(order, "logistics_company", place),
+                carrier=order.logistics_company,
                 tracking_number=number,
-                shipped_at=beijing(order, "consign_time", place),
+                shipped_at=order.consign_time,
             )
     return tuple(parcels.values())

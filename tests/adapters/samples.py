@@ -25,6 +25,7 @@ ORDERS = {
     "woocommerce": ("order_processing", ()),
     "tiktokshop": ("order_awaiting_shipment", ("data", "orders", 0)),
     "shopee": ("order_detail_completed", ("response", "order_list", 0)),
+    "mall": ("order_placed", ()),
 }
 
 

@@ -1,13 +1,21 @@
-"""Whatever is done to a payload, it parses or is Rejected; nothing else leaves an adapter."""
+"""
+Whatever is done to a payload, it parses or is Rejected; nothing else leaves an adapter.
+
+Every run tries a slice that the commit chooses, so that each commit tries another one, and a red
+run is red again. `make fuzz` tries for MINUTES a platform (20), with a seed that it prints.
+"""
 
 import contextlib
 import json
+import os
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Rejected
@@ -24,6 +32,36 @@ SAMPLES = {
     for platform in ADAPTERS
     for folder in ["taobao" if platform == "tmall" else platform]
 }
+
+
+def _slice() -> int:
+    """The seed of this run: as given, or the commit's; without git always the same."""
+    if given_ := os.environ.get("ORDERFLOW_FUZZ_SEED"):
+        return int(given_)
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, check=True, cwd=PAYLOADS
+        )
+        return int(head.stdout[:12], 16)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return 1
+
+
+#: How many times as many examples as in a usual run.
+TIMES = int(os.environ.get("ORDERFLOW_FUZZ_TIMES", "1"))
+SEED = _slice()
+
+
+def tries(examples: int) -> Callable[[Any], Any]:
+    """Let a law be tried on so many examples of this run's slice."""
+
+    def tried(law: Any) -> Any:
+        return seed(SEED)(
+            settings(max_examples=examples * TIMES, deadline=None, database=None)(law)
+        )
+
+    return tried
+
 
 STRANGE = st.one_of(
     st.none(),
@@ -74,7 +112,7 @@ def _parses_or_is_rejected(platform: str, payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("platform", ADAPTERS)
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(data=st.data())
 def test_any_value_anywhere_parses_or_is_rejected(platform: str, data: st.DataObject) -> None:
     body = orjson.loads(data.draw(_sample(platform)))
@@ -89,7 +127,7 @@ def test_any_value_anywhere_parses_or_is_rejected(platform: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("platform", ADAPTERS)
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(data=st.data())
 def test_any_bytes_changed_parse_or_are_rejected(platform: str, data: st.DataObject) -> None:
     payload = bytearray(data.draw(_sample(platform)))
@@ -101,7 +139,7 @@ def test_any_bytes_changed_parse_or_are_rejected(platform: str, data: st.DataObj
 
 
 @pytest.mark.parametrize("platform", ADAPTERS)
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(payload=st.binary(max_size=200))
 def test_any_bytes_at_all_parse_or_are_rejected(platform: str, payload: bytes) -> None:
     _parses_or_is_rejected(platform, payload)

@@ -56,6 +56,7 @@ MONIES = [
     "NaN", "Infinity", "-Infinity", "1e400", "1e3", "abc", "1,200.00", "１.00", "0x10", "1.2.3",
     "10.005", "-1.00", "9999999999999999", "99999999999999999999999", True, [], {}, 1e16,
 ]  # fmt: skip
+MINORS = [True, 1.5, -1, "1.00", "100", BIG, 10**15 + 1, [], {}]
 FENS = [True, 1.5, 100.0, -1, "1.00", "NaN", BIG, 10**15 + 1, [], {}]
 NUMBER_IDS = [
     True,
@@ -220,6 +221,21 @@ BAD_FIELDS: list[tuple[str, str, list[Any]]] = [
     ("shopee", "item_list.0.model_quantity_purchased", QUANTITIES),
     ("shopee", "item_list.0.model_discounted_price", [*MONIES, 0.5]),
     ("shopee", "pending_terms", [7, {}, [7]]),
+    ("mall", "platform", ["taobao", "", 7, None]),
+    ("mall", "platform_order_id", [True, 7, "", None, "P 1", "P\n", "a\0b", "x" * 201, [], {}]),
+    ("mall", "currency", ["XYZ", "cny", "CNY\n", "", None, 7]),
+    ("mall", "total_minor", MINORS),
+    ("mall", "created_at", OFFSET_TIMES),
+    ("mall", "status", [[], {}, 7, "X" * 200]),
+    ("mall", "lines", [7, {}, [7], None]),
+    ("mall", "lines.1.line_id", [True, 7, "", None, "x" * 201]),
+    ("mall", "lines.1.quantity", [value for value in QUANTITIES if value != 1.0]),
+    ("mall", "lines.1.unit_price_minor", MINORS),
+    ("mall", "lines.1.title", TEXTS),
+    ("mall", "lines.1.merchant_sku", [True, 7, [], "x" * 201, "a\0b"]),
+    ("mall", "buyer", [7, []]),
+    ("mall", "receiver.address", TEXTS),
+    ("mall", "shipments", [7, {}, [7], [{"shipped_at": "yesterday"}]]),
 ]
 
 
@@ -284,6 +300,10 @@ MISSING = [
     ("shopee", "order_sn"),
     ("shopee", "currency"),
     ("shopee", "item_list.0.model_quantity_purchased"),
+    ("mall", "platform_order_id"),
+    ("mall", "currency"),
+    ("mall", "lines.0.line_id"),
+    ("mall", "lines.0.quantity"),
 ]
 
 
@@ -318,6 +338,7 @@ LINES = {
     "pdd": "item_list",
     "kuaishou": "orderItemInfo",
     "xiaohongshu": "skuList",
+    "mall": "lines",
 }
 
 
@@ -365,11 +386,18 @@ def test_a_byte_order_mark_is_passed_over(platform: str) -> None:
 
 
 @pytest.mark.parametrize("platform", ADAPTERS)
-def test_of_a_key_that_stands_twice_the_last_one_counts(platform: str) -> None:
+def test_a_key_that_stands_twice_is_refused_where_its_values_differ(platform: str) -> None:
     body = orjson.dumps(order(platform))
-    twice = b'{"created":"first","create_time":"first","created_at":"first",' + body[1:]
+    twice = b'{"num":1,"num":2,' + body[1:]
 
-    assert parse(platform, twice) == parse(platform, body)
+    with pytest.raises(MalformedPayload, match="twice"):
+        parse(platform, twice)
+    # Nor is it hidden by a colon that is written as an escape and so counts on one side only.
+    hidden = b'{"note":"\\u003a","num":1,"num":2,' + body[1:]
+    with pytest.raises(MalformedPayload, match="twice"):
+        parse(platform, hidden)
+    again = b'{"same":[1,{"a":2}],"same" : [1,{"a":2}],' + body[1:]
+    assert parse(platform, again) == parse(platform, body)
 
 
 @pytest.mark.parametrize(
