@@ -1,0 +1,1 @@
+"""HTTP servers of processes that are no workers."""
