@@ -1,17 +1,28 @@
 """
-Opens connections, and says in our words what went wrong on them.
+Opens connections, ends them, and says in our words what went wrong on them.
 
-Promises that an address, which carries a password, appears in no message.
+Promises that an address, which carries a password, appears in no message, and that a connection
+ends when it is told to.
 """
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
 from agents.ports import RefusedByLedger
 from schemas.errors import LedgerUnavailable, Misconfigured, OrderflowError
+from streams.postgres.queries import sql
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+#: A connection that does not end in peace within this is cut.
+CLOSE_SECONDS = 5.0
 
 #: First two signs of SQLSTATE: the value is at fault.
 VALUE = frozenset(
@@ -44,6 +55,25 @@ AWAY = frozenset(
 )
 
 
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that ends within a time, also where a query on it was cancelled."""
+
+    __slots__ = ()
+
+    async def close(self, *, timeout: float | None = CLOSE_SECONDS) -> None:  # noqa: ASYNC109  theirs
+        """
+        End the connection; cut it after *timeout* seconds.
+
+        The client's own timeout does not count while it waits for a cancelled query's end, and that
+        wait can be for ever.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await super().close()
+        except TimeoutError:
+            logger.warning("a connection to PostgreSQL did not end in peace; it was cut")
+
+
 async def connect(dsn: str, *, name: str, **settings: str) -> Any:
     """
     Return a new connection that calls itself *name*, with *settings* of its session.
@@ -54,10 +84,39 @@ async def connect(dsn: str, *, name: str, **settings: str) -> Any:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
+            connection_class=Connection,
             server_settings={"application_name": name, "timezone": "UTC", "jit": "off", **settings},
         )
     except Exception as error:  # noqa: BLE001  `told` sorts them; what it does not know goes on as it is
         raise told(error) from None  # the cause may repeat the address
+
+
+@asynccontextmanager
+async def connected(dsn: str, *, name: str, **settings: str) -> AsyncIterator[Any]:
+    """
+    Give a connection as `connect` does, and end it; what goes wrong on it is said in our words.
+
+    Raises LedgerUnavailable, Misconfigured, RefusedByLedger.
+    """
+    connection = await connect(dsn, name=name, **settings)
+    try:
+        yield connection
+    except Exception as error:
+        raise told(error) from error
+    finally:
+        await connection.close()
+
+
+async def end_stopped(connection: Any, name: str, after: timedelta) -> None:
+    """
+    End what a stopped process has left open under *name* and the role of *connection*.
+
+    A process that is stopped in the middle of a transaction keeps its locks. PostgreSQL's own limit
+    on idle transactions ends those; but between preparing a statement and executing it the client
+    sends no Sync, so the server takes the session for active, counts no time and ignores a cancel.
+    Whoever takes over ends it, when it has waited for its client *after* or longer.
+    """
+    await connection.execute(sql("end_stopped_sessions"), name, after)
 
 
 def told(error: Exception) -> Exception:

@@ -9,15 +9,18 @@ that transaction to end (the positions are read FOR UPDATE) and sees where it st
 positions, letter numbers and rows live in one transaction, the position alone tells whether the
 batch is in.
 
-A connection that failed is thrown away; the next call opens another. PostgreSQL ends a session
-that stays idle inside a transaction, so a stopped process cannot keep its successor waiting.
+A connection that failed is thrown away; the next call opens another. A stopped process cannot keep
+its successor waiting: PostgreSQL ends a session that stays idle inside a transaction, and `starts`
+ends one that stays in the middle of a statement.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from agents.chain import sealed
 from schemas.errors import OrderflowError
 from schemas.ledger import (
     DetailsRow,
@@ -30,34 +33,45 @@ from schemas.ledger import (
     OrderEventRow,
     OrderRow,
     ParkedRow,
+    QuotaRow,
+    ReturnRow,
+    ShortfallRow,
     Start,
     StockRow,
     TopicPartition,
 )
-from streams.postgres.connecting import connect, told
+from streams.postgres.connecting import connect, end_stopped, told
 from streams.postgres.queries import sql
 
 CLOSE_SECONDS = 5.0
+#: A stopped process must not hold its positions for longer.
+STOPPED_AFTER = timedelta(seconds=10)
+_NAME = "orderflow-ledger"
 SESSION = {
     "statement_timeout": "60s",
     "lock_timeout": "10s",
-    #: A stopped process must not hold its positions for long.
-    "idle_in_transaction_session_timeout": "10s",
+    "idle_in_transaction_session_timeout": f"{STOPPED_AFTER.seconds}s",
     "temp_buffers": "32MB",
+    #: A crash of the server may take the last transactions back, but then their positions too: the
+    #: next write does not find its position, the process ends, and they are read again.
+    "synchronous_commit": "off",
 }
 #: Up to so many rows a batch merges from arrays, without the staging tables: emptying those costs
 #: 2 ms at every commit, which is a lot for a small round and nothing for a large one.
 FEW_ROWS = 1_000
+#: Of so many SKUs the head of the chain is remembered: about 20 MB.
+HEADS_MAX = 100_000
 #: Statement that merges rows -> staging table, the table whose types its columns take, the row.
 STAGED: dict[str, tuple[str, str, Any]] = {
     "upsert_orders": ("staged_orders", "orders", OrderRow),
     "upsert_stock": ("staged_stock", "stock", StockRow),
     "upsert_holds": ("staged_holds", "holds", HoldRow),
+    "upsert_quotas": ("staged_quotas", "quotas", QuotaRow),
     "upsert_details": ("staged_details", "order_details", DetailsRow),
     "upsert_parked": ("staged_parked", "parked", ParkedRow),
 }
 #: Columns that are staged as text, because the writer has no quicker way to say them.
-AS_TEXT = frozenset({"unmapped", "short"})
+AS_TEXT = frozenset({"unmapped", "short", "found_by"})
 
 
 class NotTheOwner(OrderflowError):  # noqa: N818  our errors are sentences, as in schemas.errors
@@ -71,13 +85,18 @@ class PostgresLedger:
         self._dsn = dsn
         self._connection: Any = None
         self._arrays: dict[str, str] = {}
+        #: SKU -> chain of its latest entry. Empty where it may be old: when partitions come, for
+        #: others wrote there meanwhile, and after a failure, for nobody knows what was written.
+        self._heads: dict[str, bytes] = {}
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Start]:
         """Return where each partition goes on; a new one begins at 0."""
         claimed = _columns(sorted(set(partitions)), 2)
         if not claimed[0]:
             return {}
+        self._heads.clear()
         async with _Transaction(self) as connection:
+            await end_stopped(connection, _NAME, STOPPED_AFTER)
             await connection.execute(sql("claim_positions"), *claimed)
             positions = await connection.fetch(sql("settled_positions"), *claimed)
             sources = await connection.fetch(sql("heard_sources"), *claimed)
@@ -90,16 +109,19 @@ class PostgresLedger:
         """Write *batch*. Raises LedgerUnavailable, RefusedByLedger, NotTheOwner."""
         if not batch.positions:
             return
+        heads, self._heads = self._heads, {}
         async with _Transaction(self) as connection:
-            write = _Write(connection, self._arrays, batch)
+            write = _Write(connection, self._arrays, batch, heads)
             await write.positions()
             await write.orders()
             await write.stock()
+        if len(heads) <= HEADS_MAX:
+            self._heads = heads
 
     async def connection(self) -> Any:
         """Return the connection, opened and furnished if there is none."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._dsn, name="orderflow-ledger", **SESSION)
+            self._connection = await connect(self._dsn, name=_NAME, **SESSION)
             self._arrays = await _furnish(self._connection)
         return self._connection
 
@@ -163,9 +185,7 @@ class _Transaction:
 async def _furnish(connection: Any) -> dict[str, str]:
     """Make the staging tables; return, for each, what stands in its place when rows are few."""
     # A row's instants are ms, which this takes a quarter of the time to write that datetimes take.
-    await connection.set_type_codec(
-        "timestamptz", schema="pg_catalog", encoder=_instant, decoder=_ms, format="tuple"
-    )
+    await instants_as_ms(connection)
     arrays = {}
     for staging, table, row in STAGED.values():
         columns = ", ".join(f"{name}::text" if name in AS_TEXT else name for name in row._fields)
@@ -177,6 +197,13 @@ async def _furnish(connection: Any) -> dict[str, str]:
         values = ", ".join(f"${place}::{kind}[]" for place, (kind,) in enumerate(types, 1))
         arrays[staging] = f"unnest({values}) AS {staging} ({', '.join(row._fields)})"
     return arrays
+
+
+async def instants_as_ms(connection: Any) -> None:
+    """Let *connection* read and write instants as ms."""
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_instant, decoder=_ms, format="tuple"
+    )
 
 
 #: 2000-01-01 UTC, where PostgreSQL counts its microseconds from.
@@ -201,14 +228,23 @@ def _ms(instant: tuple[int]) -> Ms:
 class _Write:
     """One batch on its way into an open transaction."""
 
-    def __init__(self, connection: Any, arrays: dict[str, str], batch: LedgerBatch) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        arrays: dict[str, str],
+        batch: LedgerBatch,
+        heads: dict[str, bytes],
+    ) -> None:
         self._connection = connection
         self._arrays = arrays
         self._batch = batch
+        #: Of the SKUs written lately; what is not there is read, what is written is put there.
+        self._heads = heads
         merged: tuple[Sequence[Any], ...] = (
             batch.orders,
             batch.stock,
             batch.holds,
+            batch.quotas,
             batch.details,
             batch.parked,
         )
@@ -247,13 +283,32 @@ class _Write:
     async def stock(self) -> None:
         """Moves, balances, holds and answers; and what was parked."""
         batch = self._batch
-        await self._append("stock_ledger", MoveRow, batch.moves)
+        await self._moves()
         await self._append("releases_ignored", IgnoredReleaseRow, batch.ignored_releases)
-        await self._merge("upsert_stock", batch.stock)
+        await self._append("shortfalls", ShortfallRow, batch.shortfalls)
+        await self._append("returns", ReturnRow, batch.returns)
+        heads = self._heads
+        await self._merge(
+            "upsert_stock", [row._replace(chain=heads[row.sku]) for row in batch.stock]
+        )
         await self._merge("upsert_holds", batch.holds)
+        await self._merge("upsert_quotas", batch.quotas)
         if batch.answers:
             await self._connection.execute(sql("keep_answers"), *_columns(batch.answers, 5))
         await self._merge("upsert_parked", batch.parked)
+
+    async def _moves(self) -> None:
+        """Seal the moves, each SKU's after its latest, and append them."""
+        heads, moves = self._heads, self._batch.moves
+        if unknown := [row.sku for row in self._batch.stock if row.sku not in heads]:
+            found = await self._connection.fetch(sql("chain_heads"), unknown)
+            heads.update((row["sku"], row["chain"]) for row in found)
+        rows, after = sealed(moves, heads)
+        heads |= after
+        if rows:
+            await self._connection.copy_records_to_table(
+                "stock_ledger", records=rows, columns=(*MoveRow._fields, "chain")
+            )
 
     async def _append(self, table: str, row: Any, rows: Sequence[Any]) -> None:
         if rows:

@@ -1,4 +1,4 @@
-"""The SQL by name. `queries.sql` holds the statements, each with a sentence; this reads them."""
+"""The SQL by name. The `.sql` files beside it hold the statements, each with a sentence."""
 
 import re
 from functools import cache
@@ -18,12 +18,15 @@ class Query(NamedTuple):
 @cache
 def queries() -> dict[str, Query]:
     """Return every statement under its name."""
-    text = (files("streams.postgres") / "queries.sql").read_text(encoding="utf-8")
-    parts = _NAMED.split(text)[1:]
-    return {
-        name: Query(sentence, sql.strip().rstrip(";"))
-        for name, sentence, sql in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-    }
+    found: dict[str, Query] = {}
+    for file in files("streams.postgres").iterdir():
+        if file.name.endswith(".sql"):
+            parts = _NAMED.split(file.read_text(encoding="utf-8"))[1:]
+            found |= {
+                name: Query(sentence, sql.strip().rstrip(";"))
+                for name, sentence, sql in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            }
+    return found
 
 
 def sql(name: str) -> str:

@@ -13,6 +13,15 @@ SELECT topic, partition, 0 FROM unnest($1::text[], $2::int[]) AS claimed (topic,
 ORDER BY topic, partition
 ON CONFLICT DO NOTHING;
 
+-- name: end_stopped_sessions
+-- End our sessions under the name $1 that wait for their client in a statement, since $2 or longer.
+SELECT pg_terminate_backend(pid)
+FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = $1
+    AND pid <> pg_backend_pid()
+    AND state = 'active' AND wait_event = 'ClientRead'
+    AND state_change < clock_timestamp() - $2::interval;
+
 -- name: settled_positions
 -- The position of each partition, after whoever is writing it has come to an end.
 SELECT topic, partition, next
@@ -44,7 +53,7 @@ ON CONFLICT (topic, partition, source)
     DO UPDATE SET epoch = excluded.epoch, number = excluded.number;
 
 -- name: upsert_orders
--- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation).
+-- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation, 32 case).
 INSERT INTO orders AS o (
     order_key, version, facets, changed_at, platform, shop, order_id,
     platform_status, status_said, currency,
@@ -101,7 +110,7 @@ ON CONFLICT (order_key) DO UPDATE SET
     short = CASE WHEN excluded.facets & 4 <> 0 THEN excluded.short ELSE o.short END,
     verdict_written_at = COALESCE(o.verdict_written_at, excluded.verdict_written_at),
     deadline_at = CASE WHEN excluded.facets & 8 <> 0 THEN excluded.deadline_at ELSE o.deadline_at END,
-    open_case = COALESCE(excluded.open_case, o.open_case),
+    open_case = CASE WHEN excluded.facets & 32 <> 0 THEN excluded.open_case ELSE o.open_case END,
     ignored = o.ignored + excluded.ignored,
     ignored_why = COALESCE(excluded.ignored_why, o.ignored_why)
 WHERE excluded.version > o.version;
@@ -118,8 +127,11 @@ DELETE FROM order_lines WHERE order_key = ANY ($1::text[]);
 
 -- name: upsert_stock
 -- Take the staged balances where they are newer.
-INSERT INTO stock AS s (sku, version, changed_at, available, locked, occupied, reserved, frozen)
-SELECT sku, version, changed_at, available, locked, occupied, reserved, frozen FROM staged_stock
+INSERT INTO stock AS s (
+    sku, version, changed_at, available, locked, occupied, reserved, frozen, shortfall, chain
+)
+SELECT sku, version, changed_at, available, locked, occupied, reserved, frozen, shortfall, chain
+FROM staged_stock
 ON CONFLICT (sku) DO UPDATE SET
     version = excluded.version,
     changed_at = excluded.changed_at,
@@ -127,8 +139,31 @@ ON CONFLICT (sku) DO UPDATE SET
     locked = excluded.locked,
     occupied = excluded.occupied,
     reserved = excluded.reserved,
-    frozen = excluded.frozen
+    frozen = excluded.frozen,
+    shortfall = excluded.shortfall,
+    chain = excluded.chain
 WHERE excluded.version > s.version;
+
+-- name: chain_heads
+-- The chain of each SKU's latest entry, where the next one goes on; none for a SKU without entries.
+SELECT sku, chain FROM stock WHERE sku = ANY($1::text[]);
+
+-- name: upsert_quotas
+-- Take the staged quotas where they are newer; one version of a SKU may tell of its quota once.
+INSERT INTO quotas AS q (
+    sku, quota, version, changed_at, starts_at, ends_at, allotted, remains, ended_at
+)
+SELECT sku, quota, version, changed_at, starts_at, ends_at, allotted, remains, ended_at
+FROM staged_quotas
+ON CONFLICT (sku, quota) DO UPDATE SET
+    version = excluded.version,
+    changed_at = excluded.changed_at,
+    starts_at = excluded.starts_at,
+    ends_at = excluded.ends_at,
+    allotted = excluded.allotted,
+    remains = excluded.remains,
+    ended_at = excluded.ended_at
+WHERE excluded.version >= q.version;
 
 -- name: upsert_holds
 -- Take the staged holds where they are newer; one that ended and is held again is open again.
@@ -152,14 +187,16 @@ WHERE excluded.version > h.version;
 
 -- name: upsert_details
 -- Take the staged details where they are not older (one version of an order may state its details twice).
-INSERT INTO order_details AS d (order_key, version, country, province, city, body)
-SELECT order_key, version, country, province, city, body FROM staged_details
+INSERT INTO order_details AS d (order_key, version, country, province, city, body, found_by)
+SELECT order_key, version, country, province, city, body, string_to_array(found_by, ' ')
+FROM staged_details
 ON CONFLICT (order_key) DO UPDATE SET
     version = excluded.version,
     country = excluded.country,
     province = excluded.province,
     city = excluded.city,
-    body = excluded.body
+    body = excluded.body,
+    found_by = excluded.found_by
 WHERE excluded.version >= d.version;
 
 -- name: upsert_parked
@@ -221,7 +258,7 @@ SELECT version, at, event, body FROM order_events WHERE order_key = $1 ORDER BY 
 SELECT * FROM holds WHERE order_key = $1 ORDER BY sku;
 
 -- name: moves_of_order
--- The moves of stock that one order caused, found through its holds.
+-- The moves of its holds and of their quotas that one order caused, found through its holds.
 SELECT ledger.*
 FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS touched (number)
     JOIN stock_ledger AS ledger
@@ -229,6 +266,11 @@ FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS touched (number)
 WHERE holds.order_key = $1
     AND ledger.at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
 ORDER BY ledger.at, ledger.sku, ledger.version;
+
+-- name: returns_of_order
+-- What one order had shipped and came back, or is lost.
+SELECT version, at, sku, quantity, disposition, command_id, operator, reason
+FROM returns WHERE order_key = $1 ORDER BY version;
 
 -- name: ignored_releases_of_order
 -- Letters for one order that met no live hold.
@@ -242,6 +284,23 @@ SELECT version, country, province, city, body FROM order_details WHERE order_key
 -- The balance of one SKU.
 SELECT * FROM stock WHERE sku = $1;
 
+-- name: balances_and_quotas
+-- The balances of many SKUs, each with one quota of it ('' is none), for what the availability cache does not know.
+SELECT sku, quota, stock.version, stock.changed_at, stock.available, stock.shortfall,
+    quotas.version AS quota_version, quotas.starts_at, quotas.ends_at, quotas.remains
+FROM unnest($1::text[], $2::text[]) AS asked (sku, quota)
+    LEFT JOIN stock USING (sku)
+    LEFT JOIN quotas USING (sku, quota);
+
+-- name: balances_after
+-- A page of all balances, by SKU, each with its quota of the name $3 ('' is none).
+SELECT stock.sku, stock.version, stock.changed_at, stock.available, stock.shortfall,
+    quotas.version AS quota_version, quotas.starts_at, quotas.ends_at, quotas.remains
+FROM stock LEFT JOIN quotas ON quotas.sku = stock.sku AND quotas.quota = $3
+WHERE stock.sku > $1
+ORDER BY stock.sku
+LIMIT $2;
+
 -- name: open_holds_of_sku
 -- What orders hold of one SKU now, next deadline first.
 SELECT order_key, bucket, quantity, deadline_at, held_at, changed_at
@@ -250,9 +309,38 @@ WHERE sku = $1 AND ended_at IS NULL
 ORDER BY deadline_at NULLS LAST, order_key
 LIMIT $2;
 
+-- name: quotas_of_sku
+-- What campaigns and channels have of one SKU, the window that ends first on top.
+SELECT quota, starts_at, ends_at, allotted, remains, ended_at
+FROM quotas
+WHERE sku = $1
+ORDER BY ended_at IS NOT NULL, ends_at, quota
+LIMIT $2;
+
+-- name: open_shortfalls
+-- SKUs of which more is held than is there: a person has to settle each.
+SELECT sku, shortfall, locked, occupied, on_hand, changed_at
+FROM stock
+WHERE shortfall > 0
+ORDER BY shortfall DESC, sku
+LIMIT $1;
+
 -- name: last_moves_of_sku
 -- The trail of one SKU, newest first.
 SELECT * FROM stock_ledger WHERE sku = $1 ORDER BY version DESC LIMIT $2;
+
+-- name: moves_around
+-- The moves of one SKU around a version: $3 up to it and $4 after it.
+(SELECT * FROM stock_ledger WHERE sku = $1 AND version <= $2 ORDER BY version DESC LIMIT $3)
+UNION ALL
+(SELECT * FROM stock_ledger WHERE sku = $1 AND version > $2 ORDER BY version LIMIT $4)
+ORDER BY version;
+
+-- name: decisions_of_orders
+-- What happened to some orders, to find what came of a cause.
+SELECT order_key, version, at, event, body FROM order_events
+WHERE order_key = ANY($1::text[])
+ORDER BY order_key, version;
 
 -- name: trail_breaks
 -- Moves of one SKU whose balance does not follow from the one before: none, if the trail is whole.
@@ -264,7 +352,8 @@ FROM (
         lag(locked, 1, 0::bigint) OVER trail AS locked_before,
         lag(occupied, 1, 0::bigint) OVER trail AS occupied_before,
         lag(reserved, 1, 0::bigint) OVER trail AS reserved_before,
-        lag(frozen, 1, 0::bigint) OVER trail AS frozen_before
+        lag(frozen, 1, 0::bigint) OVER trail AS frozen_before,
+        lag(shortfall, 1, 0::bigint) OVER trail AS shortfall_before
     FROM stock_ledger
     WHERE sku = $1
     WINDOW trail AS (ORDER BY version)
@@ -280,6 +369,8 @@ WHERE version <> version_before + 1
         * ((target IS NOT DISTINCT FROM 'reserved')::int - (source IS NOT DISTINCT FROM 'reserved')::int)
     OR frozen <> frozen_before + quantity
         * ((target IS NOT DISTINCT FROM 'frozen')::int - (source IS NOT DISTINCT FROM 'frozen')::int)
+    OR shortfall <> shortfall_before - quantity
+        * ((target IS NOT DISTINCT FROM 'shortfall')::int - (source IS NOT DISTINCT FROM 'shortfall')::int)
 ORDER BY version
 LIMIT $2;
 
@@ -298,17 +389,9 @@ SELECT count(*) AS skus,
     COALESCE(sum(occupied), 0)::bigint AS occupied,
     COALESCE(sum(reserved), 0)::bigint AS reserved,
     COALESCE(sum(frozen), 0)::bigint AS frozen,
+    COALESCE(sum(shortfall), 0)::bigint AS shortfall,
     COALESCE(sum(on_hand), 0)::bigint AS on_hand
 FROM stock;
-
--- name: parked_open
--- The exceptions queue, latest first, with the first bytes of each message.
-SELECT id, stage, cause, field, reason, topic, partition, record_offset, platform, shop, attempts,
-    first_seen_at, last_seen_at, length(value) AS bytes, substring(value FOR 200) AS opening
-FROM parked
-WHERE settled_at IS NULL
-ORDER BY last_seen_at DESC
-LIMIT $1;
 
 -- name: count_parked_open
 -- How many exceptions wait for a person.
@@ -340,3 +423,123 @@ SELECT * FROM command_answers WHERE command_id = $1;
 -- name: positions
 -- Where the ledger stands on every partition.
 SELECT topic, partition, next, written_at FROM sink_positions ORDER BY topic, partition;
+
+-- name: entries_to_audit
+-- The entries of one SKU ($1) or of all, in the order of their versions; the columns are MoveRow's.
+SELECT sku, version, at, verb, quantity, source, target, available, locked, occupied, reserved,
+    frozen, order_key, deadline_at, command_id, operator, reason, cause, shortfall, held,
+    quota, chain
+FROM stock_ledger
+WHERE $1::text IS NULL OR sku = $1
+ORDER BY sku, version, at;
+
+-- name: balances_to_audit
+-- The balances of one SKU ($1) or of all.
+SELECT sku, version, changed_at, chain, available, locked, occupied, reserved, frozen, shortfall
+FROM stock
+WHERE $1::text IS NULL OR sku = $1
+ORDER BY sku;
+
+-- name: holds_to_audit
+-- What orders hold, or held, of one SKU ($1) or of all.
+SELECT sku, order_key, quantity, bucket, ended_at IS NULL, deadline_at, version, verb, moves,
+    changed_at
+FROM holds
+WHERE $1::text IS NULL OR sku = $1
+ORDER BY sku;
+
+-- name: quotas_to_audit
+-- What is left of the quotas of one SKU ($1) or of all.
+SELECT sku, quota, remains FROM quotas WHERE $1::text IS NULL OR sku = $1 ORDER BY sku, quota;
+
+-- name: orders_to_audit
+-- What the ledger's orders say that the order keeper says too.
+SELECT order_key, version, platform_status, status FROM orders;
+
+-- name: corrections
+-- By how much a person has set right what is available, and where it shows in the trail.
+SELECT sku, CASE WHEN kind = 'ledger' THEN version END AS version, command_id, amount
+FROM drifts
+WHERE status = 'confirmed' AND command_id IS NOT NULL;
+
+-- name: note_drifts
+-- Take note of differences: a new one is opened, an open one was met again.
+INSERT INTO drifts AS d (
+    mark, kind, sku, order_key, what, amount, version, expected, found, remedy, proposal, delta,
+    status
+)
+SELECT *, 'open'
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[]
+)
+ON CONFLICT (mark) WHERE status = 'open' DO UPDATE SET last_seen_at = clock_timestamp();
+
+-- name: end_drifts
+-- Close the open differences that were looked for and not met any more.
+UPDATE drifts SET status = 'gone', ended_at = clock_timestamp()
+WHERE status = 'open' AND id = ANY($1::bigint[]);
+
+-- name: open_drifts
+-- The differences that wait for a person, oldest first.
+SELECT * FROM drifts WHERE status = 'open' ORDER BY id;
+
+-- name: drift
+-- One difference.
+SELECT * FROM drifts WHERE id = $1;
+
+-- name: claim_drift
+-- Give an open difference the command that will set it right: the same one however often it is asked.
+UPDATE drifts SET command_id = COALESCE(command_id, $2) WHERE id = $1 AND status = 'open'
+RETURNING command_id;
+
+-- name: confirm_drift
+-- A person has set a difference right.
+UPDATE drifts
+SET status = 'confirmed', ended_at = clock_timestamp(), operator = $2, reason = $3
+WHERE id = $1 AND status = 'open';
+
+-- name: stop_the_ledger
+-- Keep the sink from writing stock until this transaction ends; it waits and goes on.
+SELECT count(*) FROM (SELECT 1 FROM sink_positions WHERE topic = 'stock-events' FOR UPDATE) AS all_;
+
+-- name: rebuild_balance
+-- Write a SKU's balance anew: what its last entry in the ledger says.
+INSERT INTO stock AS s (
+    sku, version, changed_at, available, locked, occupied, reserved, frozen, shortfall, chain
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (sku) DO UPDATE SET
+    version = excluded.version,
+    changed_at = excluded.changed_at,
+    available = excluded.available,
+    locked = excluded.locked,
+    occupied = excluded.occupied,
+    reserved = excluded.reserved,
+    frozen = excluded.frozen,
+    shortfall = excluded.shortfall,
+    chain = excluded.chain;
+
+-- name: rebuild_hold
+-- Write what an order holds, or held, anew: what its moves in the ledger say.
+INSERT INTO holds AS h (
+    sku, order_key, quantity, bucket, ended_at, deadline_at, version, verb, moves, changed_at
+)
+VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN NULL ELSE $10::timestamptz END, $6, $7, $8, $9, $10)
+ON CONFLICT (order_key, sku) DO UPDATE SET
+    quantity = excluded.quantity,
+    bucket = excluded.bucket,
+    ended_at = excluded.ended_at,
+    deadline_at = excluded.deadline_at,
+    version = excluded.version,
+    verb = excluded.verb,
+    moves = excluded.moves,
+    changed_at = excluded.changed_at;
+
+-- name: void_hold
+-- End a hold that no move ever made.
+UPDATE holds SET ended_at = clock_timestamp(), moves = '' WHERE sku = $1 AND order_key = $2;
+
+-- name: rebuild_quota
+-- Write what a quota has left anew.
+UPDATE quotas SET remains = $3 WHERE sku = $1 AND quota = $2;

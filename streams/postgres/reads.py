@@ -1,8 +1,9 @@
 """
 What people and pages ask the ledger. Reads only, as the reader role.
 
-Promises that what is personal comes out masked, and that an answer is bounded however much there
-is. Rows are plain dicts: names are columns, times are UTC.
+Promises that what is personal comes out masked, but from `personal`, whose caller answers for the
+right and the record; and that an answer is bounded however much there is. Rows are
+plain dicts: names are columns, times are UTC.
 """
 
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ import asyncpg
 from msgspec import json, msgpack
 
 from schemas.orders import Buyer, OrderDetails, Receiver
-from streams.postgres.connecting import CONNECT_SECONDS, told
+from streams.postgres.connecting import CONNECT_SECONDS, Connection, told
 from streams.postgres.queries import sql
 
 Row = dict[str, Any]
@@ -31,8 +32,9 @@ class Reads:
     Every method raises LedgerUnavailable when PostgreSQL does not answer.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, at_once: int = POOL_MAX) -> None:
         self._dsn = dsn
+        self._at_once = at_once
         self._pool: Any = None
 
     async def __aenter__(self) -> Self:
@@ -40,8 +42,9 @@ class Reads:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=1,
-                max_size=POOL_MAX,
+                max_size=self._at_once,
                 timeout=CONNECT_SECONDS,
+                connection_class=Connection,
                 command_timeout=READ_SECONDS,
                 server_settings={
                     "application_name": "orderflow-reads",
@@ -77,6 +80,7 @@ class Reads:
             "events": [_told_event(row) for row in await self._rows("events_of_order", key)],
             "holds": await self._rows("holds_of_order", key),
             "moves": await self._rows("moves_of_order", key),
+            "returns": await self._rows("returns_of_order", key),
             "ignored_releases": await self._rows("ignored_releases_of_order", key),
             "details": await self.details(key),
         }
@@ -86,6 +90,63 @@ class Reads:
         row = await self._row("details_of_order", key)
         return None if row is None else masked(_DETAILS.decode(row["body"]))
 
+    async def personal(self, key: str) -> OrderDetails | None:
+        """Return what is personal about one order, in clear: only for those who may see it."""
+        row = await self._row("details_of_order", key)
+        return None if row is None else _DETAILS.decode(row["body"])
+
+    async def orders_walked(self, *asked: Any) -> list[Row]:
+        """Return a page of orders by time; what is asked is in the order of the statement."""
+        return await self._rows("orders_walked", *asked)
+
+    async def orders_walk_end(self, *asked: Any) -> Row | None:
+        """Return where a walk over so many orders ends; None where there are fewer."""
+        return await self._row("orders_walk_end", *asked)
+
+    async def orders_found(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders that a word finds."""
+        return await self._rows("orders_found", *asked)
+
+    async def to_ship(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders that can go now; what is asked is as in the statement."""
+        return await self._rows("to_ship", *asked)
+
+    async def to_pack(self, orders: list[str]) -> list[Row]:
+        """Return these orders with what each holds that has not left, and their `lines`."""
+        lines: dict[str, list[Row]] = {}
+        for line in await self._rows("lines_to_pack", orders):
+            lines.setdefault(line["order_key"], []).append(line)
+        found = await self._rows("to_pack", orders)
+        return [row | {"lines": lines.get(row["order_key"], [])} for row in found]
+
+    async def unmapped(
+        self, platform: str | None, shop: str | None, waiting: int, limit: int
+    ) -> list[Row]:
+        """Return the SKUs of theirs that nobody has mapped, in the first *waiting* orders."""
+        return await self._rows("unmapped_listed", platform, shop, waiting, min(limit, ROWS_MAX))
+
+    async def marks(self, orders: list[str], skus: list[str]) -> dict[tuple[str, str], str]:
+        """Return a mark of each order and SKU, another one after every change that shows."""
+        found = {
+            ("order", row["order_key"]): row["mark"]
+            for row in await self._rows("marks_of_orders", orders)
+        }
+        if skus:
+            found |= {
+                ("sku", row["sku"]): row["mark"] for row in await self._rows("marks_of_skus", skus)
+            }
+        return found
+
+    async def stock_listed(
+        self, after: str, begins: str, at_most: int | None, *, short: bool, limit: int
+    ) -> list[Row]:
+        """Return a page of balances by SKU."""
+        return await self._rows("stock_listed", after, begins, at_most, short, min(limit, ROWS_MAX))
+
+    async def moves_before(self, sku: str, version: int | None, limit: int) -> list[Row]:
+        """Return a page of one SKU's trail, newest first."""
+        return await self._rows("moves_before", sku, version, min(limit, ROWS_MAX))
+
     async def orders_of_shop(
         self, platform: str, shop: str, *, before: datetime | None = None, limit: int = 50
     ) -> list[Row]:
@@ -93,7 +154,7 @@ class Reads:
         return await self._rows("orders_of_shop", platform, shop, before, min(limit, ROWS_MAX))
 
     async def stock(self, sku: str, *, limit: int = 20) -> Row | None:
-        """Return one SKU's balance, its open holds and its last moves; None if never received."""
+        """Return a SKU's balance, open holds, quotas and last moves; None if never received."""
         balance = await self._row("stock_of_sku", sku)
         if balance is None:
             return None
@@ -101,8 +162,25 @@ class Reads:
         return {
             "balance": balance,
             "holds": await self._rows("open_holds_of_sku", sku, limit),
+            "quotas": await self._rows("quotas_of_sku", sku, limit),
             "moves": await self._rows("last_moves_of_sku", sku, limit),
         }
+
+    async def moves_around(self, sku: str, version: int, before: int, after: int) -> list[Row]:
+        """Return the moves of one SKU around *version*, oldest first."""
+        limits = min(before, ROWS_MAX), min(after, ROWS_MAX)
+        return await self._rows("moves_around", sku, version, *limits)
+
+    async def decisions_of(self, orders: list[str]) -> dict[str, list[Row]]:
+        """Return what happened to *orders*, each oldest first."""
+        found: dict[str, list[Row]] = {order: [] for order in orders[:ROWS_MAX]}
+        for row in await self._rows("decisions_of_orders", list(found)):
+            found[row["order_key"]].append(_told_event(row))
+        return found
+
+    async def open_shortfalls(self, limit: int = 50) -> list[Row]:
+        """Return the SKUs of which more is held than is there, the shortest first."""
+        return await self._rows("open_shortfalls", min(limit, ROWS_MAX))
 
     async def trail_breaks(self, sku: str, *, limit: int = 20) -> list[Row]:
         """Return the moves of one SKU that do not follow from the move before."""
@@ -115,10 +193,6 @@ class Reads:
     async def stock_by_bucket(self) -> Row:
         """Return all units by bucket."""
         return await self._row("stock_by_bucket") or {}
-
-    async def parked_open(self, limit: int = 50) -> list[Row]:
-        """Return the exceptions that wait for a person, latest first."""
-        return await self._rows("parked_open", min(limit, ROWS_MAX))
 
     async def count_parked_open(self) -> int:
         """Return how many exceptions wait for a person."""
@@ -139,7 +213,7 @@ class Reads:
 
     async def _rows(self, name: str, *values: Any) -> list[Row]:
         try:
-            return [dict(row) for row in await self._pool.fetch(sql(name), *values)]
+            return [_legible(row) for row in await self._pool.fetch(sql(name), *values)]
         except Exception as error:
             raise told(error) from error
 
@@ -149,6 +223,14 @@ class Reads:
 
 
 _DETAILS = msgpack.Decoder(OrderDetails)
+
+
+def _legible(row: Any) -> Row:
+    """Return *row* with its chain as text."""
+    found = dict(row)
+    if "chain" in found:
+        found["chain"] = found["chain"].hex()
+    return found
 
 
 def _told_event(row: Row) -> Row:

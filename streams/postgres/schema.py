@@ -7,9 +7,9 @@ that no secret reaches a log or an error.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 
 from schemas.errors import Misconfigured
-from streams.postgres.connecting import connect, told
+from streams.postgres.connecting import connected
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Months kept ready before the current one and after it.
@@ -31,7 +31,7 @@ TRAILS: dict[str, tuple[str, ...]] = {
     "stock_ledger": (
         "sku", "version", "at", "verb", "quantity", "source", "target", "available", "locked",
         "occupied", "reserved", "frozen", "order_key", "deadline_at", "command_id", "operator",
-        "reason", "cause",
+        "reason", "cause", "shortfall", "held", "quota", "chain",
     ),
 }  # fmt: skip
 #: What the ledger role may do. The trails, and what is recorded once, are never changed.
@@ -43,16 +43,92 @@ GRANTS: dict[str, str] = {
     "stock_ledger": "SELECT, INSERT",
     "stock": "SELECT, INSERT, UPDATE",
     "holds": "SELECT, INSERT, UPDATE",
+    "quotas": "SELECT, INSERT, UPDATE",
+    "shortfalls": "SELECT, INSERT",
+    "returns": "SELECT, INSERT",
     "releases_ignored": "SELECT, INSERT",
     "command_answers": "SELECT, INSERT",
     "parked": "SELECT, INSERT, UPDATE",
     "sink_positions": "SELECT, INSERT, UPDATE",
     "sink_sources": "SELECT, INSERT, UPDATE",
+    "drifts": "SELECT, INSERT, UPDATE",
+    "sku_mappings": "SELECT, INSERT, UPDATE",
+    "sku_mapping_changes": "SELECT",
+    "exchange_rates": "SELECT, INSERT",
+    "tax_rates": "SELECT, INSERT",
+    "alerts": "SELECT, INSERT, UPDATE, DELETE",
+    "alert_notices": "SELECT, INSERT, DELETE",
+    "alert_deliveries": "SELECT, INSERT, UPDATE",
+    "alert_channels": "SELECT, INSERT, UPDATE",
+    "alert_lease": "SELECT, INSERT, UPDATE",
 }
+#: What the poller may do, which is nothing of the ledger's.
+POLLER_GRANTS: dict[str, str] = {
+    "poll_cursors": "SELECT, INSERT, UPDATE",
+    "poll_fetches": "SELECT, INSERT, UPDATE, DELETE",
+    "channel_silences": "SELECT, INSERT, UPDATE",
+}
+#: And what it may read of the orders: when a channel had one, not what it was.
+POLLER_READS = "GRANT SELECT (platform, shop, first_received_at) ON orders TO {}"
+#: What callbacks may do: queue, send, say which platforms can be told, park what nobody takes; and
+#: read the subscribers' secrets.
+CALLBACKS_GRANTS: dict[str, str] = {
+    "callback_positions": "SELECT, INSERT, UPDATE",
+    "subscribers": "SELECT",
+    "subscriber_secrets": "SELECT",
+    "subscriber_changes": "SELECT, INSERT",
+    "deliveries": "SELECT, INSERT, UPDATE, DELETE",
+    "delivery_destinations": "SELECT, INSERT, UPDATE",
+    "delivery_hosts": "SELECT, INSERT, UPDATE, DELETE",
+    "delivery_attempts": "SELECT, INSERT, DELETE",
+    "parked": "SELECT, INSERT, UPDATE",
+}
+#: What people's changes may do: settle what is parked, pause intake, import, see to alerts and to
+#: subscribers, whose secrets they write and cannot read. They make no keys.
+OPERATIONS_GRANTS: dict[str, str] = {
+    "parked": "SELECT, UPDATE (edited, edits, settled_at, settled_as, settled_by, settled_why)",
+    "exception_changes": "SELECT, INSERT",
+    "intake_pauses": "SELECT, INSERT, UPDATE (resumed_at, resumed_by, resumed_why, drained_at)",
+    "operator_keys": "SELECT",
+    # An order that could not be fetched is asked for again.
+    "poll_fetches": "SELECT, INSERT, UPDATE",
+    "imports": "SELECT, INSERT, UPDATE",
+    "import_orders": "SELECT, INSERT, UPDATE",
+    "import_refusals": "SELECT, INSERT",
+    # What an import meets, and what became of its orders.
+    "orders": "SELECT",
+    "order_events": "SELECT",
+    "sink_positions": "SELECT",
+    "alerts": "SELECT, UPDATE (state, acknowledged_by, acknowledged_at, note)",
+    # People map SKUs, one after the other: it takes the table's lock. A trigger keeps who and why.
+    "sku_mappings": "SELECT, INSERT, UPDATE",
+    "sku_mapping_changes": "SELECT",
+    "subscribers": "SELECT, INSERT",
+    "subscriber_secrets": "INSERT, SELECT (id, subscriber, made_at, expires_at),"
+    " UPDATE (expires_at)",
+    "subscriber_changes": "SELECT, INSERT",
+    "delivery_destinations": "SELECT, INSERT, UPDATE (standing, standing_why, not_before)",
+    # A person retries what was parked, tries a subscriber, and lets nothing wait for a removed one.
+    "deliveries": "SELECT, INSERT, UPDATE (state, attempts, due_at, waiting_since, ended_at,"
+    " leased_by, leased_until)",
+    "delivery_attempts": "SELECT",
+    "delivery_hosts": "SELECT",
+}
+#: What the console may do by itself: see to its users and their sessions, and say what was done.
+CONSOLE_GRANTS: dict[str, str] = {
+    "console_users": "SELECT, INSERT, "
+    "UPDATE (role, password, must_change, changed_at, changed_by, disabled_at)",
+    "console_sessions": "SELECT, INSERT, UPDATE (seen_at), DELETE",
+    "console_attempts": "SELECT, INSERT, DELETE",
+    "console_audit": "SELECT, INSERT, UPDATE (outcome, said)",
+}
+#: Not even the reader sees these.
+CLOSED = frozenset({"operator_keys", "subscriber_secrets", *CONSOLE_GRANTS})
 #: Taken by whoever changes rights or partitions, for the length of a transaction.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('orderflow schema'))"
 #: Alembic keeps its context in module globals, so one thread at a time.
 _THREAD = threading.Lock()
+_connected = partial(connected, name="orderflow-schema")
 
 
 def role_of(dsn: str) -> str:
@@ -64,12 +140,20 @@ def role_of(dsn: str) -> str:
 
 
 async def migrate(
-    owner: str, *, ledger: str = "orderflow_ledger", reader: str = "orderflow_reader"
+    owner: str,
+    *,
+    ledger: str = "orderflow_ledger",
+    reader: str = "orderflow_reader",
+    poller: str | None = None,
+    operations: str | None = None,
+    callbacks: str | None = None,
+    console: str | None = None,
 ) -> list[str]:
     """
     Bring the database of DSN *owner* up to date; return the revisions that were applied.
 
-    The roles *ledger* and *reader* get their rights, and the months at hand their partitions.
+    The roles *ledger*, *reader* and, where there are any, *poller*, *operations*, *callbacks* and
+    *console* get their rights, and the months at hand their partitions.
     Raises LedgerUnavailable, Misconfigured.
     """
     async with _connected(owner) as connection:  # a wrong address is told in our words
@@ -79,7 +163,7 @@ async def migrate(
     # At once, so that a ledger at work never sees its rights gone.
     async with _connected(owner) as connection, connection.transaction():
         await connection.execute(ONE_AT_A_TIME)
-        for statement in grants(ledger, reader):
+        for statement in grants(ledger, reader, poller, operations, callbacks, console):
             await connection.execute(statement)
     await ensure_partitions(owner)
     return applied
@@ -97,7 +181,14 @@ def _config(**attributes: Any) -> Config:
     return config
 
 
-def offline_sql(ledger: str = "orderflow_ledger", reader: str = "orderflow_reader") -> str:
+def offline_sql(
+    ledger: str = "orderflow_ledger",
+    reader: str = "orderflow_reader",
+    poller: str | None = None,
+    operations: str | None = None,
+    callbacks: str | None = None,
+    console: str | None = None,
+) -> str:
     """Return everything `migrate` would run on an empty database, as one plain SQL script."""
     output = StringIO()
     with _THREAD:
@@ -108,21 +199,44 @@ def offline_sql(ledger: str = "orderflow_ledger", reader: str = "orderflow_reade
         for trail in TRAILS
         for name, first, after in months_of(trail, datetime.now(UTC))
     )
-    rights = (f"{statement};" for statement in grants(ledger, reader))
+    given = grants(ledger, reader, poller, operations, callbacks, console)
+    rights = (f"{statement};" for statement in given)
     return "\n".join([output.getvalue(), *rights, *months, ""])
 
 
-def grants(ledger: str, reader: str) -> list[str]:
-    """Return the statements that give both roles their rights and nothing more."""
-    writer, looker = _quoted(ledger), _quoted(reader)
+def grants(
+    ledger: str,
+    reader: str,
+    poller: str | None = None,
+    operations: str | None = None,
+    callbacks: str | None = None,
+    console: str | None = None,
+) -> list[str]:
+    """Return the statements that give the roles their rights and nothing more."""
+    looker = _quoted(reader)
+    statements = _given(GRANTS, _quoted(ledger), looker)
+    if poller is not None:
+        statements += _given(POLLER_GRANTS, _quoted(poller), looker)
+        statements.append(POLLER_READS.format(_quoted(poller)))
+    if operations is not None:
+        statements += _given(OPERATIONS_GRANTS, _quoted(operations), looker)
+    if callbacks is not None:
+        statements += _given(CALLBACKS_GRANTS, _quoted(callbacks), looker)
+    if console is not None:
+        statements += _given(CONSOLE_GRANTS, _quoted(console), looker)
+    return [*statements, f"GRANT SELECT ON alembic_version TO {_quoted(ledger)}, {looker}"]
+
+
+def _given(tables: dict[str, str], writer: str, looker: str) -> list[str]:
     statements = []
-    for table, rights in GRANTS.items():
+    for table, rights in tables.items():
         statements += [
             f"REVOKE ALL ON {table} FROM {writer}, {looker}",
             f"GRANT {rights} ON {table} TO {writer}",
-            f"GRANT SELECT ON {table} TO {looker}",
         ]
-    return [*statements, f"GRANT SELECT ON alembic_version TO {writer}, {looker}"]
+        if table not in CLOSED:
+            statements.append(f"GRANT SELECT ON {table} TO {looker}")
+    return statements
 
 
 def _quoted(name: str) -> str:
@@ -192,14 +306,3 @@ async def _ensure_month(
             f" FOR VALUES FROM ('{first:%Y-%m-%d}Z') TO ('{after:%Y-%m-%d}Z')"
         )
     return True
-
-
-@asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[Any]:
-    connection = await connect(dsn, name="orderflow-schema")
-    try:
-        yield connection
-    except Exception as error:
-        raise told(error) from error
-    finally:
-        await connection.close()

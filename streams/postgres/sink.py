@@ -1,35 +1,61 @@
 """
 The ledger sink: what the engine calls with a round of frames.
 
-Promises that a round it has returned from is in the ledger once, whatever happened on the way;
+Promises that a round it has put is in the ledger once, whatever happened on the way;
 that a value PostgreSQL refuses costs its own record only; and that a partition which contradicts
 itself halts alone.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct, json
 
 from agents.ledger import LEDGER_TOPICS, LedgerRecord, fold
 from agents.ports import FramesHalted, Ledger, RefusedByLedger
 from schemas.errors import LedgerUnavailable
 from schemas.ledger import LedgerBatch, Span, Start, Tally, TopicPartition
+from streams.correlation import is_told, of
 from streams.postgres.ledger import NotTheOwner
 
+logger = logging.getLogger(__name__)
+
+
+class _Cause(Struct):
+    """What is read of an event to log it."""
+
+    cause: str
+
+
+_CAUSE = json.Decoder(_Cause)
 Frames = Mapping[TopicPartition, Sequence[LedgerRecord]]
+
+
+class Prepared(NamedTuple):
+    """A round that is folded, and waits to be written."""
+
+    frames: Frames
+    batch: LedgerBatch
 
 
 class LedgerSink:
     """
     Feeds a `Ledger` with frames, exactly once.
 
-    After LedgerUnavailable the caller calls again, with the same frames or with more; what was
-    written meanwhile is recognised by its positions. After NotTheOwner the process must end.
+    A round is prepared on what the rounds before it will have written, so that one is folded while
+    PostgreSQL writes another; they are written in the order in which they were prepared. After
+    LedgerUnavailable the caller calls again; what was written meanwhile is recognised by its
+    positions. After NotTheOwner the process must end.
     """
 
     def __init__(self, ledger: Ledger, topic_prefix: str = "") -> None:
         self._ledger = ledger
         self._prefix = topic_prefix
         self._starts: dict[TopicPartition, Start] = {}
+        #: Where each partition goes on after everything that is prepared.
+        self._ahead: dict[TopicPartition, Start] = {}
         #: What the last write would have moved, when nobody knows whether it did.
         self._unsure: dict[TopicPartition, Span] = {}
         self._lock = asyncio.Lock()
@@ -50,33 +76,44 @@ class LedgerSink:
         async with self._lock:
             starts = await self._ledger.starts(ours)
             self._starts.update(starts)
+            self._ahead.update(starts)
             for where in starts:
                 self._unsure.pop(where, None)
         return {(self._prefix + topic, number): at.next for (topic, number), at in starts.items()}
 
-    async def write(self, frames: Frames) -> None:
-        """
-        Write a round: for each (topic, partition) its records in the order of their offsets.
-
-        Raises LedgerUnavailable (call again), NotTheOwner (stop), and FramesHalted when everything
-        is written but the partitions it names, which must not be given to this sink again.
-        """
+    def prepare(self, frames: Frames) -> Prepared:
+        """Fold a round: for each (topic, partition) its records in the order of their offsets."""
         ours = {
             (topic.removeprefix(self._prefix), number): records
             for (topic, number), records in frames.items()
         }
+        batch = fold(ours, self._ahead)
+        _move(self._ahead, batch)
+        return Prepared(ours, batch)
+
+    async def put(self, prepared: Prepared) -> None:
+        """
+        Write what was prepared.
+
+        Raises LedgerUnavailable (put it again, before what was prepared after it), NotTheOwner
+        (stop), and FramesHalted when everything is written but the partitions it names, which must
+        not be given to this sink again.
+        """
         async with self._lock:
             await self._find_out()
-            halted = await self._write(ours)
+            frames, batch = prepared
+            if any(self._starts[each].next != at.start for each, at in batch.positions.items()):
+                # It is there already, or it was prepared on what never came: look again.
+                batch = fold(frames, self._starts)
+            halted = await self._write(frames, batch)
         if halted:
             raise FramesHalted(
                 {(self._prefix + topic, number): why for (topic, number), why in halted.items()}
             )
 
-    async def _write(self, frames: Frames) -> dict[TopicPartition, str]:
-        batch = fold(frames, self._starts)
+    async def _write(self, frames: Frames, batch: LedgerBatch) -> dict[TopicPartition, str]:
         try:
-            await self._put(batch)
+            await self._insert(batch)
         except RefusedByLedger as refused:
             return await self._write_around(frames, refused)
         return batch.halted
@@ -91,23 +128,23 @@ class LedgerSink:
         }
         if sum(map(len, fresh.values())) <= 1:
             batch = fold(fresh, self._starts, refused)
-            await self._put(batch)
+            await self._insert(batch)
             return batch.halted
         first, second = _halves(fresh)
-        halted = await self._write(first)
+        halted = await self._write(first, fold(first, self._starts))
         rest = {where: records for where, records in second.items() if where not in halted}
-        return halted | await self._write(rest)
+        return halted | await self._write(rest, fold(rest, self._starts))
 
-    async def _put(self, batch: LedgerBatch) -> None:
+    async def _insert(self, batch: LedgerBatch) -> None:
         try:
             await self._ledger.write(batch)
         except LedgerUnavailable:
             self._unsure = dict(batch.positions)
             raise
-        for where, span in batch.positions.items():
-            known = self._starts[where].heard
-            self._starts[where] = Start(span.end, known | batch.heard.get(where, {}))
+        _move(self._starts, batch)
         self.tally.add(batch.tally)
+        if is_told(logger):
+            _tell(batch)
 
     async def _find_out(self) -> None:
         """
@@ -127,6 +164,24 @@ class LedgerSink:
             raise NotTheOwner("positions moved in a way that this process did not ask for")
         self._starts.update(found)
         self._unsure = {}
+
+
+def _tell(batch: LedgerBatch) -> None:
+    """Log which messages are in the ledger now."""
+    for id_ in causes_of(batch) | {parked.id for parked in batch.parked}:
+        logger.debug("ledger: written", extra=of(id_))
+
+
+def causes_of(batch: LedgerBatch) -> set[str]:
+    """Return the correlation ids of what *batch* writes, to log or trace it."""
+    causes = {_CAUSE.decode(event.body).cause for event in batch.order_events}
+    return causes | {move.cause for move in batch.moves}
+
+
+def _move(starts: dict[TopicPartition, Start], batch: LedgerBatch) -> None:
+    """Let *starts* be where *batch* ends."""
+    for where, span in batch.positions.items():
+        starts[where] = Start(span.end, starts[where].heard | batch.heard.get(where, {}))
 
 
 def _halves(frames: Frames) -> tuple[Frames, Frames]:
