@@ -8,7 +8,6 @@ belongs to a command's answer.
 """
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
@@ -18,15 +17,11 @@ from typing import Any
 import structlog
 
 from schemas.errors import Misconfigured
+from streams.correlation import FIELD
+from streams.masking import HIDDEN, SECRET_NAMES, masked
 
-#: A field of one of these names is hidden whole, whatever it holds.
-SECRET_NAMES = re.compile(
-    r"passw|secret|token|authoriz|api_?key|app_?key|dsn|receiver|buyer|address|(^|_)(phone|email|mobile|tel)",
-    re.IGNORECASE,
-)
-HIDDEN = "***"
 #: One line an event is enough; these have a line for every step of every round trip.
-CHATTY = ("aiokafka", "kafka", "faust", "mode", "asyncio", "alembic")
+CHATTY = ("aiokafka", "kafka", "faust", "mode", "asyncio", "alembic", "opentelemetry", "urllib3")
 #: A sentence of theirs is shown so often within so many seconds; while a broker is down aiokafka
 #: has the same three for every connection, every 100 ms.
 ALIKE_MAX = 5
@@ -34,19 +29,6 @@ ALIKE_WITHIN_S = 10.0
 #: Sentences that are told apart; beyond it counting begins anew.
 _SENTENCES_MAX = 1_000
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-
-_CREDENTIALS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+@")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-#: A mobile number of mainland China, or an international one with its plus sign, standing alone:
-#: order ids are longer runs of digits and stay readable.
-_PHONE = re.compile(r"(?<![\d.])(?:\+\d[\d -]{6,16}\d|(?:86)?1[3-9]\d{9})(?!\d)")
-
-
-def masked(text: str) -> str:
-    """Return *text* without phone numbers, e-mail addresses and passwords in addresses."""
-    text = _CREDENTIALS.sub(rf"\1:{HIDDEN}@", text)
-    text = _EMAIL.sub(HIDDEN, text)
-    return _PHONE.sub(lambda met: HIDDEN + met[0][-2:], text)
 
 
 def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -121,7 +103,7 @@ def set_up(level: str = "info", file: Path | None = None) -> None:
     handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=before,
+            foreign_pre_chain=[*before, structlog.stdlib.ExtraAdder(allow=[FIELD])],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,

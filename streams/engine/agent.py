@@ -6,15 +6,17 @@ must therefore be idempotent for its receiver.
 """
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from faust.types import TP
 
-from agents.letters import Addressed, Headers
+from agents.letters import Headers
 from streams.engine.failpoints import Failpoint, failpoint
-from streams.engine.producer import Lane
-from streams.engine.rounds import Batch, Role, Work
+from streams.engine.producer import Acks, Batches, all_of
+from streams.engine.rounds import Batch, Rest, Role, Work
 from streams.settings import Settings
 from streams.topics import Topic
 
@@ -30,8 +32,12 @@ class Output(NamedTuple):
 
     topic: str
     key: bytes | None
-    value: bytes | None
+    value: bytes
     headers: Headers = []  # noqa: RUF012  aiokafka takes a list, and nobody changes it
+    #: What to count it as once the broker has it, and of which kind.
+    counts_as: tuple[str, str] | None = None
+    #: Where it has to go, whatever its key says.
+    partition: int | None = None
 
 
 AgentWork = Callable[[Sequence[Batch]], Awaitable[Sequence[Output]]]
@@ -85,6 +91,8 @@ class Agent(Positions):
         super().__init__(name, topics)
         self._do = work
         self._writes_to = tuple(writes_to)
+        #: The positions up to which all outputs are with the broker.
+        self._acknowledged: Mapping[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._commit_at = 0.0
         self._spread = 0
@@ -105,33 +113,68 @@ class Agent(Positions):
         """Where the group has committed."""
         return await self.consumer.committed(tps)
 
-    async def work(self, work: Work) -> None:
-        """Have the outputs acknowledged, then move."""
+    def opened(self, starts: Mapping[TP, int]) -> None:
+        """Begin at *starts*, where nothing is on its way."""
+        super().opened(starts)
+        self._acknowledged = dict(starts)
+
+    async def work(self, work: Work) -> Rest | None:
+        """Send the outputs; what is left is to have them acknowledged."""
         batches = self.batches(work)
         outputs = await self.patiently(lambda: self._do(batches))
         if outputs is None:
-            return
+            return None
         if visit := self._before_ack:
             visit()
-        await self.app.producer.send_batches(self._lanes(outputs))
+        acks = await self.app.producer.hand_over(self._batches_of(outputs))
+        self.moved(batches)
+        return partial(
+            self._settle,
+            acks,
+            _noticed(outputs),
+            dict(self._next),
+            self.app.consumer_generation_id,
+        )
+
+    async def send(self, outputs: Sequence[Output]) -> None:
+        """Send *outputs*, apart from any round; return when the broker has them."""
+        await all_of(await self.app.producer.hand_over(self._batches_of(outputs)))
+        self._count(_noticed(outputs))
+
+    async def _settle(
+        self,
+        acks: Acks,
+        noticed: Mapping[tuple[str, str], int],
+        after: Mapping[TP, int],
+        generation: int,
+    ) -> None:
+        await all_of(acks)
+        self._count(noticed)
         if visit := self._after_ack:
             visit()
-        self.moved(batches)
+        if not self._still(generation):
+            return
+        self._acknowledged = after
         if time.monotonic() >= self._commit_at:
             await self._commit()
 
-    def _lanes(self, outputs: Sequence[Output]) -> dict[Lane, list[Addressed]]:
-        lanes: dict[Lane, list[Addressed]] = {}
-        partition_of, topic_of = self.app.partition_of, self.settings.topic
-        for topic, key, value, headers in outputs:
-            if key is None:
+    def _count(self, noticed: Mapping[tuple[str, str], int]) -> None:
+        for (what, kind), count in noticed.items():
+            self.app.metrics.noticed[what].labels(kind).inc(count)
+
+    def _batches_of(self, outputs: Sequence[Output]) -> Batches:
+        batches = Batches()
+        partition_of = self.app.partition_of
+        for topic, key, value, headers, _, wanted in outputs:
+            if wanted is not None:
+                partition = wanted
+            elif key is None:
                 self._spread += 1
                 partition = self._spread % self.app.counts[topic]
             else:
                 partition = partition_of(topic, key)
-            lane = (topic_of(topic), partition)
-            lanes.setdefault(lane, []).append((key, value, headers))  # type: ignore[arg-type]
-        return lanes
+            batches[f"{topic}/{partition}"](key, value, headers)
+        return batches
 
     async def tend(self) -> None:
         """Commit what the last rounds did."""
@@ -144,7 +187,11 @@ class Agent(Positions):
         await self._commit()
 
     async def _commit(self) -> None:
-        news = {tp: at for tp, at in self._next.items() if self._committed.get(tp) != at}
+        news = {tp: at for tp, at in self._acknowledged.items() if self._committed.get(tp) != at}
         if news and await self.consumer.report(news):
             self._committed.update(news)
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
+
+
+def _noticed(outputs: Sequence[Output]) -> Mapping[tuple[str, str], int]:
+    return Counter([each.counts_as for each in outputs if each.counts_as is not None])

@@ -20,6 +20,14 @@ NAMES = (
     "ledger-after-commit",
     "intake-before-ack",
     "intake-after-ack",
+    "held-before-mark",
+    "mapping-published",
+    "mapping-woken",
+    "import-read",
+    "import-planned",
+    "import-sent",
+    "import-marked",
+    "import-settled",
 )
 
 Failpoint = Callable[[], None] | None

@@ -2,10 +2,13 @@
 The keeper: the single writer of one table.
 
 A round of it: decide the frames of all partitions; send all letters and wait until the broker
-has them; write one batch a partition, rows and position together, and wait again. Whatever stops
-it, wherever: work is either wholly in the changelog, or is decided again to the same bytes.
+has them; write one batch a partition, rows and position together, and wait again. While it waits,
+the next round is decided on what this one left, and sends its letters; commits keep their order.
+Whatever stops it, wherever: work is either wholly in the changelog, or is decided again to the
+same bytes.
 
-Promise: what is in memory is what the changelog holds; what contradicts itself halts its own
+Promise: the rows in memory are what the changelog holds, and beside them stands what is decided
+and on its way there; what contradicts itself halts its own
 partition and no other; what another writer has put into our changelog is written over.
 """
 
@@ -13,23 +16,28 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
-from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
+from msgspec import DecodeError
 
 from agents.frames import POSITION_BYTES, FrameDecider, Inbox, Slice
-from agents.letters import Addressed, Post, Route, seal
-from schemas.errors import Misconfigured, PartitionHalted
+from agents.letters import NO_HEADERS, Post, Route, seal, unseal
+from schemas.errors import Misconfigured, PartitionHalted, UndecodableMessage
+from streams import tracing
+from streams.correlation import is_told, of, of_command, place
 from streams.engine.failpoints import Failpoint, failpoint
-from streams.engine.producer import Lane, Producer, all_of, new_batch
-from streams.engine.rounds import Role, Work
+from streams.engine.producer import Acks, Batch, Batches, Producer, all_of
+from streams.engine.rounds import Rest, Role, Work
 from streams.engine.snapshots import Snapshots
 from streams.engine.store import AT, STATE_KEY, Part, Store, position_bytes, write_state
 from streams.engine.sweeper import Sweeper
 from streams.settings import Settings
 from streams.topics import BATCH_BYTES_MAX, Topic, changelog
+from streams.tracing import DECIDE
 from tables.spec import Table
 
 if TYPE_CHECKING:
@@ -57,7 +65,6 @@ class Keeper(Role):
         self.changelog = changelog(table.name).name
         self._routes = routes
         self._post: dict[int, Post] = {}
-        self._lanes: dict[str, Lane] = {}
         self._check_at = 0.0
         #: How far the changelogs are read, and since when.
         self._read: dict[TP, int | None] = {}
@@ -75,6 +82,7 @@ class Keeper(Role):
         """Belong to *app*, and learn the names on this installation's broker."""
         super().bind(app, settings)
         self.store: Store
+        self._tracer = tracing.of(settings)
         self._inbox_topic = settings.topic(self.inbox)
         self._changelog_topic = settings.topic(self.changelog)
         if settings.snapshots and (topic_id := app.topic_ids.get(self.changelog)):
@@ -130,58 +138,66 @@ class Keeper(Role):
             part = store.parts[tp.partition]
             if part.halted:
                 self._halt(tp.partition, part.halted)
+            part.go_back()
             known[tp] = part.state.position
         return known
 
     def position(self, tp: TP) -> int:
-        """The position in the partition's state."""
-        return self.store.parts[tp.partition].state.position
+        """The position after what is decided."""
+        return self.store.parts[tp.partition].decided.position
 
     def _changelog_tp(self, p: int) -> TP:
         return TP(self._changelog_topic, p)
 
     # A round.
 
-    async def work(self, work: Work) -> None:
-        """Decide all frames, slice after slice, each slice after its own letters."""
+    async def work(self, work: Work) -> Rest:
+        """Decide all frames and send their letters; what is left is to commit them."""
         generation = self.app.consumer_generation_id
-        deciding: dict[int, Iterator[Slice]] = {
-            tp.partition: self._decide(tp.partition, records) for tp, records in work.items()
-        }
-        while deciding:
-            decided: dict[int, Slice] = {}
-            for p, slices in list(deciding.items()):
-                slice_ = self._next(p, slices)
-                if slice_ is None:
-                    del deciding[p]
-                else:
-                    decided[p] = slice_
-            if decided:
-                await self._send_letters(list(decided.values()))
-                await self._commit(decided, generation)
+        letters = Batches()
+        # A frame that is larger than one commit has several slices; the nth ones go together.
+        waves: list[dict[int, Slice]] = []
+        for tp, records in work.items():
+            for nth, slice_ in enumerate(self._slices(tp.partition, records, letters)):
+                if nth == len(waves):
+                    waves.append({})
+                waves[nth][tp.partition] = slice_
+        sent = await self._send_letters(letters)
+        return partial(self._settle, waves, sent, generation)
+
+    async def _settle(
+        self, waves: Sequence[Mapping[int, Slice]], sent: Acks, generation: int
+    ) -> None:
+        """Commit what was decided, once all its letters have arrived."""
+        await all_of(sent)
+        if visit := self._after_letters:
+            visit()
+        for decided in waves:
             if not self._still(generation):
                 # A round that outlived its assignment: what it wrote is identical to what the new
                 # owner writes, or older, and what it did not write is decided again.
                 return
+            await self._commit(decided, generation)
 
-    def _decide(self, p: int, records: Sequence[Any]) -> Iterator[Slice]:
+    def _slices(self, p: int, records: Sequence[Any], letters: Batches) -> list[Slice]:
+        """Decide a frame; a partition that contradicts itself is halted after what went before."""
         part = self.store.parts[p]
         post = self._post.get(p)
         if post is None:
             post = self._post[p] = Post(
                 self.name, self.table.number, p, self._routes, self.app.partition_of
             )
-        decider = FrameDecider(part.rows, part.state, self.table, Inbox(self.inbox, p), post)
-        return decider.decide(records)
-
-    def _next(self, p: int, slices: Iterator[Slice]) -> Slice | None:
-        """Return the partition's next commit; a partition that contradicts itself is halted."""
-        part = self.store.parts[p]
+        decider = FrameDecider(
+            part.rows, part.decided, self.table, Inbox(self.inbox, p), post, part.ahead, letters
+        )
+        slices: list[Slice] = []
+        began_ns = time.time_ns()
         try:
-            for slice_ in slices:
+            for slice_ in decider.decide(records):
                 self._count(p, slice_)
-                if slice_.state.position != part.state.position:
-                    return slice_
+                if slice_.state.position != part.decided.position:
+                    part.go_ahead(slice_.changes, slice_.state)
+                    slices.append(slice_)
         except PartitionHalted as fault:
             self.app.metrics.letter_gaps.labels(self.name).inc()
             self._halt(p, str(fault))
@@ -192,56 +208,65 @@ class Keeper(Role):
             # takes this partition, so it must not travel.
             logger.exception("%s: deciding %s/%s failed", self.name, self.inbox, p)
             self._halt(p, f"deciding failed outside of the rules: {error!r}")
-        return None
+        if self._tracer is not None or is_told(logger):
+            self._tell(records, slices, began_ns)
+        return slices
+
+    def _tell(self, records: Sequence[Any], slices: Sequence[Slice], began_ns: int) -> None:
+        """Log and trace which messages were decided on, by their commands and by their rows."""
+        now_ns = time.time_ns()
+        ids = {of_command(command) for command in self._commands(records)}
+        ids |= {of_command(row) for slice_ in slices for row in slice_.rows.values()}
+        for id_ in ids - {None}:
+            logger.debug("%s: decided", self.name, extra=of(str(id_)))
+            if self._tracer is not None:
+                more = {"keeper": self.name}
+                self._tracer.tell(DECIDE, self.inbox, str(id_), began_ns, now_ns, more)
+
+    def _commands(self, records: Sequence[Any]) -> Iterator[Any]:
+        """Yield what can be read of *records*; what cannot is parked, and logged there."""
+        for record in records:
+            with suppress(UndecodableMessage, DecodeError):
+                _, _, _, body = unseal(record.value)
+                yield self.table.decode_command(body)
 
     def _count(self, p: int, slice_: Slice) -> None:
         metrics, counts = self.app.metrics, slice_.counts
         metrics.processed.labels(self.name, "decided").inc(counts.commands - counts.parked)
         if counts.parked:
             metrics.processed.labels(self.name, "parked").inc(counts.parked)
-            for offset, error in counts.failures[:FAILURES_LOGGED_MAX]:
+            for offset, error, command in counts.failures[:FAILURES_LOGGED_MAX]:
+                at = place(self.inbox, p, offset)
                 logger.error(
-                    "%s: %s/%s/%s is parked", self.name, self.inbox, p, offset, exc_info=error
-                )
+                    "%s: %s is parked", self.name, at, exc_info=error,
+                    extra=of(of_command(command) or at),
+                )  # fmt: skip
         if counts.skipped:
             metrics.replays_skipped.labels(self.name).inc(counts.skipped)
         if counts.repeats:
             metrics.letter_repeats.labels(self.name).inc(counts.repeats)
 
-    def address(self, row_key: bytes, command: Any) -> Addressed:
-        """Return an unnumbered *command* about a row, for this keeper's own inbox."""
+    def wake(self, p: int, row_key: bytes, command: Any, into: Batches) -> None:
+        """Put an unnumbered *command* about a row of partition *p* on the way to our own inbox."""
         route = self._routes.get(type(command))
-        return (route.key(command) if route else row_key), seal(command), []
+        key = route.key(command) if route else row_key
+        into[f"{self.inbox}/{p}"](key, seal(command), NO_HEADERS)
 
     def _halt(self, p: int, why: str) -> None:
         if (part := self.store.parts.get(p)) is not None:
             part.halted = why
         self.halt(TP(self._inbox_topic, p), why)
 
-    async def _send_letters(self, slices: Sequence[Slice]) -> None:
+    async def _send_letters(self, letters: Batches) -> Acks:
+        producer: Producer = self.app.producer
         if visit := self._before_letters:
             visit()
-        lanes = self._lanes_of(slices)
-        if lanes and (visit := self._mid_batch):
-            await self.app.producer.send_batches(dict([lanes.popitem()]))
+        if letters.lanes and (visit := self._mid_batch):
+            first = Batches()
+            first.lanes = dict([letters.lanes.popitem()])
+            await producer.send_batches(first)
             visit()
-        if lanes:
-            await self.app.producer.send_batches(lanes)
-        if visit := self._after_letters:
-            visit()
-
-    def _lanes_of(self, slices: Sequence[Slice]) -> dict[Lane, list[Addressed]]:
-        """Return the letters of all *slices*, by the broker's names."""
-        lanes: dict[Lane, list[Addressed]] = {}
-        known = self._lanes
-        for slice_ in slices:
-            for name, letters in slice_.letters.items():
-                lane = known.get(name)
-                if lane is None:
-                    topic, _, partition = name.rpartition("/")
-                    lane = known[name] = (self.settings.topic(topic), int(partition))
-                lanes[lane] = lanes[lane] + letters if lane in lanes else letters
-        return lanes
+        return await producer.hand_over(letters)
 
     async def _commit(self, decided: Mapping[int, Slice], generation: int) -> None:
         parts = self.store.parts
@@ -249,9 +274,12 @@ class Keeper(Role):
         acks = []
         for p, slice_ in decided.items():
             part = parts[p]
+            if part.unfit:
+                continue
             record = write_state(slice_.state, part.rows_after(slice_.changes))
-            batch = new_batch(COMMIT_BYTES_MAX)
+            batch = Batch(COMMIT_BYTES_MAX)
             if not _fill(batch, slice_.changes, slice_.state.position, record):
+                part.unfit = True
                 self._halt(p, "a commit does not fit one batch: a row is larger than tables allow")
                 continue
             acks.append(await self._send_commit(p, batch))
@@ -267,7 +295,7 @@ class Keeper(Role):
         if visit := self._after_changelog:
             visit()
 
-    async def _send_commit(self, p: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
+    async def _send_commit(self, p: int, batch: Batch) -> "asyncio.Future[Any]":
         producer: Producer = self.app.producer
         return await producer.send_batch((self._changelog_topic, p), batch)
 
@@ -421,20 +449,19 @@ def _remember(part: Part, record: Any) -> None:
 
 
 def _fill(
-    batch: BatchBuilder, changes: Mapping[bytes, bytes | None], position: int, record: bytes
+    batch: Batch, changes: Mapping[bytes, bytes | None], position: int, record: bytes
 ) -> bool:
     """Put one commit into *batch*: rows, tombstones, and the state last. False: it does not fit."""
-    append = batch.append
     gone = [(AT, position_bytes(position))]
     for key, value in changes.items():
-        if append(key=key, value=value, timestamp=None, headers=[] if value else gone) is None:
+        if not batch.put(key, value, NO_HEADERS if value else gone):
             return False
-    return append(key=STATE_KEY, value=record, timestamp=None) is not None
+    return batch.put(STATE_KEY, record, NO_HEADERS)
 
 
 def _batches(
     changes: Mapping[bytes, bytes | None], position: int, record: bytes
-) -> Iterator[BatchBuilder]:
+) -> Iterator[Batch]:
     """Yield *changes* as commits that fit, each closed by the state *record*."""
     some: dict[bytes, bytes | None] = {}
     size = 0
@@ -447,8 +474,8 @@ def _batches(
     yield _commit_of(some, position, record)
 
 
-def _commit_of(changes: Mapping[bytes, bytes | None], position: int, record: bytes) -> BatchBuilder:
-    batch = new_batch(COMMIT_BYTES_MAX)
+def _commit_of(changes: Mapping[bytes, bytes | None], position: int, record: bytes) -> Batch:
+    batch = Batch(COMMIT_BYTES_MAX)
     if not _fill(batch, changes, position, record):
         raise PartitionHalted("a row and the state do not fit one batch")
     return batch

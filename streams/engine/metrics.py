@@ -6,6 +6,9 @@ Names are for life: dashboards and alert rules are built on them. No label is un
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+#: A way takes milliseconds when all is well, and hours after a long outage.
+AGES_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_600)
+
 
 class Metrics:
     """All metrics of the engine, in a registry of their own."""
@@ -18,6 +21,27 @@ class Metrics:
             ["stage", "outcome"],
             registry=registry,
         )
+        #: What intake found out of the ordinary; a crash may count a record twice.
+        self.noticed = {
+            "parked": Counter(
+                "orderflow_intake_parked",
+                "Messages that intake parked, by cause; `future` means a zone was read wrong.",
+                ["cause"],
+                registry=registry,
+            ),
+            "late": Counter(
+                "orderflow_intake_late",
+                "Statements that came more than five minutes after they were made.",
+                ["platform"],
+                registry=registry,
+            ),
+            "held": Counter(
+                "orderflow_intake_held",
+                "Messages that intake set aside because their shop was paused.",
+                ["platform"],
+                registry=registry,
+            ),
+        }
         self.replays_skipped = Counter(
             "orderflow_replays_skipped",
             "Records below the position.",
@@ -86,6 +110,40 @@ class Metrics:
             "How long a round takes, both round trips included.",
             ["stage"],
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        self.age = Histogram(
+            "orderflow_event_age_seconds",
+            "From a record's append to a stage's inbox until its effect is safe: the oldest record"
+            " of each round.",
+            ["stage"],
+            buckets=AGES_S,
+            registry=registry,
+        )
+        self.flow = Histogram(
+            "orderflow_flow_seconds",
+            "An order's way into the ledger, since the platform's change or since its receipt: the"
+            " first order of each round.",
+            ["since"],
+            buckets=AGES_S,
+            registry=registry,
+        )
+        self.duplicates = Counter(
+            "orderflow_duplicates",
+            "Records that came before and changed nothing.",
+            ["stage"],
+            registry=registry,
+        )
+        self.pending = Gauge(
+            "orderflow_sink_pending_events",
+            "Records that wait for a sink, at its last report.",
+            ["sink"],
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "orderflow_sink_oldest_seconds",
+            "How old the oldest record of a sink's last round was; 0 when nothing waits.",
+            ["sink"],
             registry=registry,
         )
         self.snapshots = Counter(

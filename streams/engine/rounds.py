@@ -4,14 +4,18 @@ Rounds: all that waits, of all partitions, worked on at once; meanwhile the next
 So rounds grow by themselves with the load and stay small and quick when there is little, and
 what a round waits for (acknowledgements, a database) is paid once a round.
 
-Promise: one round at a time; nothing of an older assignment enters one; a rebalance goes on only
-after the running round has ended, or after a bounded wait.
+Where enough waits, the next round does not wait for the last one's acknowledgements: it begins
+while up to `UNSETTLED_MAX` rounds wait for theirs, which they get in order.
+
+Promise: one round is worked on at a time; nothing of an older assignment enters one; a rebalance
+goes on only after the running rounds have ended, or after a bounded wait.
 """
 
 import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,8 +43,14 @@ END_WITHIN_S = 5.0
 
 #: With so many records a round is worth its own cost and does not wait for more.
 ENOUGH_RECORDS = 500
+#: So many rounds may wait for their acknowledgements while the next one is worked on.
+UNSETTLED_MAX = 2
+#: What is handed over is on the wire after so many turns of the event loop.
+_TURNS = 4
 
 Work = dict[TP, list[Record]]
+#: What is left of a round once it is decided and sent: to wait, and to take note.
+Rest = Callable[[], Awaitable[None]]
 
 
 class Batch(NamedTuple):
@@ -73,6 +83,8 @@ class Rounds:
         self._between = asyncio.Event()
         self._between.set()
         self._began = 0.0
+        #: Rounds that wait for their acknowledgements, in order.
+        self._unsettled: deque[asyncio.Task[None]] = deque()
         self._stopped = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -150,14 +162,38 @@ class Rounds:
         while await self._next(tended + TEND_EVERY_S - time.monotonic()):
             self._between.clear()
             self._began = time.monotonic()
-            work = self._gather()
-            if work:
-                await role.round(work)
-            if (now := time.monotonic()) >= tended + TEND_EVERY_S:
+            if (work := self._gather()) and (rest := await role.round(work)):
+                await self._let_settle(rest)
+            tend = time.monotonic() >= tended + TEND_EVERY_S
+            if tend or self._records < ENOUGH_RECORDS or self.stopping:
+                await self._settled(0)
+            if tend:
                 await role.tend()
-                tended = now
-            self._between.set()
+                tended = time.monotonic()
+            if not self._unsettled:
+                self._between.set()
             await asyncio.sleep(self._pause())
+        await self._settled(0)
+        self._between.set()
+
+    async def _let_settle(self, rest: Rest) -> None:
+        """Let a round wait for its acknowledgements, behind the ones before it."""
+        before = self._unsettled[-1] if self._unsettled else None
+
+        async def settle() -> None:
+            if before is not None:
+                await before
+            await rest()
+
+        self._unsettled.append(asyncio.get_running_loop().create_task(settle()))
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        await self._settled(UNSETTLED_MAX)
+
+    async def _settled(self, left: int) -> None:
+        """Wait until at most *left* rounds wait. What is raised in one leaves."""
+        while len(self._unsettled) > left:
+            await self._unsettled.popleft()
 
     def _pause(self) -> float:
         """
@@ -236,6 +272,10 @@ class Role(ABC):
         #: Assigned and every partition open or halted.
         self.ready = False
         self.moved_at = time.monotonic()
+        #: How old the oldest record of the last round was, s.
+        self.age_s = 0.0
+        #: Records that waited at the last report.
+        self.pending = 0
         self._expected = False
         self._beginning: asyncio.Task[None] | None = None
         #: Partition -> position at which records were missing and asked for once more.
@@ -273,8 +313,8 @@ class Role(ABC):
         """Return the next offset of an open partition."""
 
     @abstractmethod
-    async def work(self, work: Work) -> None:
-        """Do one round."""
+    async def work(self, work: Work) -> Rest | None:
+        """Do one round; return what is left to wait for, if anything is."""
 
     async def tend(self) -> None:  # noqa: B027  not every role has something to do
         """Do what is due between rounds."""
@@ -411,16 +451,31 @@ class Role(ABC):
 
     # One round.
 
-    async def round(self, work: Work) -> None:
-        """Do one round and take note of it."""
+    async def round(self, work: Work) -> Rest | None:
+        """Do one round and take note of it; return what is left of it to wait for."""
         began = time.monotonic()
         await self._close_holes(work)
-        if work:
-            await self.work(work)
+        # What a round took longest to come to; looked at once a partition, never once a record.
+        oldest = min([records[0].timestamp for records in work.values()], default=None)
+        rest = await self.work(work) if work else None
+        if rest is None:
+            self._ended(began, oldest)
+            return None
+
+        async def wait() -> None:
+            await rest()
+            self._ended(began, oldest)
+
+        return wait
+
+    def _ended(self, began: float, oldest: int | None) -> None:
         self.moved_at = time.monotonic()
         metrics = self.app.metrics
         metrics.round_seconds.labels(self.name).observe(self.moved_at - began)
         metrics.last_processed.labels(self.name).set_to_current_time()
+        if oldest is not None:
+            self.age_s = max(0.0, time.time() - oldest / 1000)
+            metrics.age.labels(self.name).observe(self.age_s)
 
     async def _close_holes(self, work: Work) -> None:
         """
@@ -483,10 +538,12 @@ class Role(ABC):
         if news and await self.consumer.report(news):
             self._reported.update(news)
         lag, stuck = self.app.metrics.lag, {}
+        self.pending = 0
         for tp, at in positions.items():
             if (end := self.consumer.highwater(tp)) is None:
                 continue
             lag.labels(tp.topic, str(tp.partition)).set(max(0, end - at))
+            self.pending += max(0, end - at)
             if at < end and self._seen.get(tp) == at:
                 stuck[tp] = at
         self._seen = positions

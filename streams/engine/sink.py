@@ -7,13 +7,14 @@ tried again in place: the waiting partition is the backpressure.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from faust.types import TP
 
 from streams.engine.agent import Positions
 from streams.engine.failpoints import Failpoint, failpoint
-from streams.engine.rounds import Batch, Work
+from streams.engine.rounds import Batch, Rest, Work
 from streams.settings import Settings
 from streams.topics import Topic
 
@@ -29,12 +30,15 @@ class Port(Protocol):
     async def starts(self, partitions: Sequence[Place]) -> Mapping[Place, int]:
         """Return the next offset of each (topic, partition) that has one. Raises Unavailable."""
 
-    async def write(self, batches: Sequence[Batch]) -> None:
-        """
-        Write *batches* and their positions, all or nothing.
+    def prepare(self, batches: Sequence[Batch]) -> Any:
+        """Return what `put` writes of *batches*, which come after all that was prepared before."""
 
-        Raises Unavailable when the place is away: the same batches come again. Any other error,
-        such as a position that is not the one expected, ends the process.
+    async def put(self, prepared: Any) -> None:
+        """
+        Write what was *prepared* and its positions, all or nothing.
+
+        Raises Unavailable when the place is away: the same comes again. Any other error, such as a
+        position that is not the one expected, ends the process.
         """
 
 
@@ -58,24 +62,30 @@ class Sink(Positions):
         known = await self._sink.starts(list(places.values()))
         return {tp: known.get(place) for tp, place in places.items()}
 
-    async def work(self, work: Work) -> None:
-        """Have the batches written, however long the place is away."""
+    async def work(self, work: Work) -> Rest | None:
+        """Prepare the batches; what is left is to have them written."""
         batches = self.batches(work)
         if not batches:
-            return
-        generation = self.app.consumer_generation_id
+            return None
+        prepared = self._sink.prepare(batches)
+        self.moved(batches)
+        return partial(self._settle, prepared, self.app.consumer_generation_id)
 
-        async def write() -> bool:
+    async def _settle(self, prepared: Any, generation: int) -> None:
+        """Write what was *prepared*, however long the place is away."""
+
+        async def put() -> None:
             if visit := self._before_commit:
                 visit()
-            await self._sink.write(batches)
+            await self._sink.put(prepared)
             if visit := self._after_commit:
                 visit()
-            return True
 
-        if await self.patiently(write, lambda: self._still(generation) and bool(self.open)):
-            self.moved(batches)
+        await self.patiently(put, lambda: self._still(generation) and bool(self.open))
 
     async def tend(self) -> None:
         """Report, for lag dashboards."""
         await self.report()
+        metrics = self.app.metrics
+        metrics.pending.labels(self.name).set(self.pending)
+        metrics.oldest.labels(self.name).set(self.age_s if self.pending else 0.0)

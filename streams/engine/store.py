@@ -64,7 +64,9 @@ class Part:
     """One partition: its rows, its state, and what is known of its changelog."""
 
     __slots__ = (
+        "ahead",
         "clean",
+        "decided",
         "end",
         "fault",
         "foreign",
@@ -76,6 +78,7 @@ class Part:
         "rows",
         "state",
         "state_record",
+        "unfit",
         "unread",
     )
 
@@ -83,6 +86,12 @@ class Part:
         #: Row key -> bytes as stored, position first.
         self.rows: dict[bytes, bytes] = {}
         self.state = State()
+        #: What is decided and not yet committed: row key -> bytes as they will be stored.
+        self.ahead: dict[bytes, bytes | None] = {}
+        #: The state after what is decided; that of the last commit where nothing is ahead.
+        self.decided = self.state
+        #: Had a commit that did not fit: nothing after it may be written.
+        self.unfit = False
         #: The state record with the greatest position, as it stands in the changelog.
         self.state_record = b""
         #: Where the next commit must land; None until the log's end was seen.
@@ -116,6 +125,7 @@ class Part:
         if why := part._contradiction():
             raise SnapshotRefused(why)
         part.clean = True
+        part.go_back()
         return part
 
     def snapshot(self) -> Snapshot | None:
@@ -184,6 +194,7 @@ class Part:
             self.fault = self._contradiction()
         self.halted = self.halted or self.fault
         self.gone.clear()
+        self.go_back()
         self.fresh = self.fresh or bool(self.read)
         self.read = 0
         self.clean = not self.fault
@@ -208,14 +219,26 @@ class Part:
         self.state = state
         return ""
 
+    def go_ahead(self, changes: Mapping[bytes, bytes | None], state: State) -> None:
+        """Take note of what is decided: the next decision stands on it."""
+        self.ahead |= changes
+        self.decided = state
+
+    def go_back(self) -> None:
+        """Forget what was decided and never committed."""
+        self.ahead.clear()
+        self.decided = self.state
+
     def commit(self, changes: Mapping[bytes, bytes | None], state: State, record: bytes) -> None:
         """Take over what the broker has acknowledged."""
-        rows = self.rows
+        rows, ahead = self.rows, self.ahead
         for key, value in changes.items():
             if value is None:
                 rows.pop(key, None)
             else:
                 rows[key] = value
+            if key in ahead and ahead[key] is value:
+                del ahead[key]
         self.state = state
         self.state_record = record
 

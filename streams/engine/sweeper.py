@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from agents.frames import POSITION_BYTES
-from agents.letters import Addressed
+from streams.engine.producer import Batches
 from tables.spec import Table
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ SWEEP_MAX = 5_000
 AGAIN_MS = 30_000
 #: While the index is built, other tasks have a turn after this many rows.
 _CHUNK = 20_000
+#: An index with fewer entries than this is not worth building anew.
+_STALE_MIN = 50_000
 
 
 class _Deadlines:
@@ -33,7 +35,7 @@ class _Deadlines:
     __slots__ = ("at", "heap")
 
     def __init__(self) -> None:
-        #: Row key -> its deadline now.
+        #: Row key -> when to look at it: its deadline, or a while after it was woken for that.
         self.at: dict[bytes, int] = {}
         #: (when to look, key); entries that no longer agree with `at` are skipped.
         self.heap: list[tuple[int, bytes]] = []
@@ -48,6 +50,7 @@ class Sweeper:
         self._table = table
         self._deadline_ms = table.deadline_ms
         self._wake = table.wake
+        self._mark = table.deadlines_in
         self._parts: dict[int, _Deadlines] = {}
         self._keeper: Keeper
 
@@ -59,8 +62,9 @@ class Sweeper:
         """Build the index of one partition from its recovered rows."""
         part = self._parts[p] = _Deadlines()
         decode, deadline_ms, at = self._table.decode_row, self._deadline_ms, part.at
+        mark = self._mark
         for n, (key, stored) in enumerate(rows.items()):
-            due = deadline_ms(decode(stored[POSITION_BYTES:]))
+            due = deadline_ms(decode(stored[POSITION_BYTES:])) if mark in key else None
             if due is not None:
                 at[key] = due
             if n % _CHUNK == _CHUNK - 1:
@@ -75,42 +79,48 @@ class Sweeper:
     def changed(self, p: int, rows: Mapping[bytes, Any]) -> None:
         """Take note of the rows that a commit changed."""
         part = self._parts[p]
-        at, heap, deadline_ms = part.at, part.heap, self._deadline_ms
+        at, heap, deadline_ms, mark = part.at, part.heap, self._deadline_ms, self._mark
         for key, row in rows.items():
+            if mark not in key:
+                continue
             due = None if row is None else deadline_ms(row)
             if due is None:
                 at.pop(key, None)
             elif at.get(key) != due:
                 at[key] = due
                 heappush(heap, (due, key))
+        if len(heap) > _STALE_MIN + 2 * len(at):
+            # Most entries are of rows that went on before they were due.
+            part.heap = [(due, key) for key, due in at.items()]
+            heapify(part.heap)
 
     async def sweep(self, partitions: Collection[int]) -> None:
         """Send a wake command for what is due, at most SWEEP_MAX of them."""
         keeper, now = self._keeper, time.time_ns() // 1_000_000
-        commands: dict[tuple[str, int], list[Addressed]] = {}
+        commands = Batches()
         left = SWEEP_MAX
         for p in partitions:
-            found = self._due(p, now, left)
-            if found:
-                commands[keeper.settings.topic(keeper.inbox), p] = found
-                left -= len(found)
+            left -= self._due(p, now, left, commands)
         if commands:
             await keeper.app.producer.send_batches(commands)
             keeper.app.metrics.wakes.labels(keeper.name).inc(SWEEP_MAX - left)
 
-    def _due(self, p: int, now: int, limit: int) -> list[Addressed]:
+    def _due(self, p: int, now: int, limit: int, into: Batches) -> int:
         part = self._parts.get(p)
-        found: list[Addressed] = []
         if part is None:
-            return found
+            return 0
+        found = 0
         at, heap = part.at, part.heap
         rows, decode, wake = self._keeper.store.parts[p].rows, self._table.decode_row, self._wake
-        while heap and heap[0][0] <= now and len(found) < limit:
+        while heap and heap[0][0] <= now and found < limit:
             _, key = heappop(heap)
             due = at.get(key)
             stored = rows.get(key)
             if due is None or due > now or stored is None:
                 continue
-            found.append(self._keeper.address(key, wake(decode(stored[POSITION_BYTES:]))))
-            heappush(heap, (now + AGAIN_MS, key))
+            self._keeper.wake(p, key, wake(decode(stored[POSITION_BYTES:])), into)
+            found += 1
+            # Not its deadline any more: a row that gets the same one anew is due again at once.
+            at[key] = again = now + AGAIN_MS
+            heappush(heap, (again, key))
         return found
