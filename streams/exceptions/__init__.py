@@ -1,0 +1,1 @@
+"""The exceptions queue: what could not be handled, worked off by people."""
