@@ -1,0 +1,167 @@
+"""
+The exceptions queue, worked off by people: the functions of `streams/exceptions`, as pages.
+
+Promises: without the right nothing of the original bytes is shown that is personal; with it they
+are shown by a form, which is on record. A bulk action is counted first, and done only to as many as
+were counted.
+"""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from schemas.errors import Rejected
+from schemas.parked import Cause, Stage
+from streams import topics
+from streams.console import cursors
+from streams.console.page import FIELDS_MAX, Fields, Page, Visit
+from streams.exceptions import queue, showing
+from streams.operations.operation import NotFound, Refused
+from streams.operations.rights import Right
+
+Row = dict[str, Any]
+
+PAGE = 50
+#: So many are named where a bulk action is counted.
+NAMED_MAX = 20
+#: A form takes so many ids; a kind takes as many as the queue does.
+IDS_MAX = FIELDS_MAX - 20
+_KIND = ("cause", "stage", "platform", "shop", "place")
+_DOING = ("retry", "discard")
+
+
+def _kind(said: Fields) -> queue.Kind:
+    return queue.Kind(**{name: said.one(name) or None for name in _KIND}).check()
+
+
+async def list_exceptions(visit: Visit) -> Response:
+    """Show a page of the queue, latest first."""
+    kind = _kind(visit.asked)
+    settled = visit.asked.one("settled") == "1"
+    after = cursors.read(visit.asked.one("after"))
+    page = await queue.listed(visit.house.operations, kind, PAGE + 1, settled=settled, after=after)
+    rows = page.exceptions[:PAGE]
+    whole = visit.may(Right.SEE_PERSONAL)
+    last = rows[-1] if len(page.exceptions) > PAGE else None
+    return visit.show(
+        "exceptions.html", rows=[showing.line(row, whole=whole) for row in rows], open=page.open,
+        after=cursors.written(last["last_seen_at"], last["id"]) if last else "",
+        kind=kind, settled=settled, causes=list(Cause), stages=list(Stage),
+        platforms=topics.PLATFORMS, as_of_ms=visit.house.live.as_of_ms,
+    )  # fmt: skip
+
+
+async def _one(visit: Visit, id_: str) -> Row:
+    row = await queue.one(visit.house.operations, id_)
+    if row is None:
+        raise NotFound("no_exception")
+    return row
+
+
+async def show_exception(visit: Visit) -> Response:
+    """Show one exception, masked."""
+    row = await _one(visit, visit.asked.one("id"))
+    return visit.show("exception.html", facts=showing.facts(row, whole=False), whole=None)
+
+
+async def reveal_exception(visit: Visit) -> Response:
+    """Show one exception with its original bytes, to be looked at or corrected."""
+    visit.form.a_reason()
+    row = await _one(visit, visit.form.one("id"))
+    facts = showing.facts(row, whole=True)
+    return visit.show("exception.html", facts=facts, whole=facts["edited"] or facts["value"])
+
+
+async def edit_exception(visit: Visit) -> Response:
+    """Take a corrected message; a retry sends it."""
+    form, reason = visit.form, visit.form.a_reason()
+    seen, id_ = form.a_number("edits"), form.one("id")
+    if seen is None:
+        raise Rejected("bad_number")
+    done = await queue.edit(
+        visit.house.operations, id_, form.whole("message").encode(), visit.known.name, reason, seen
+    )
+    if done.said == queue.NO_SUCH:
+        raise NotFound("no_exception")
+    if done.outcome not in ("edited", "unchanged"):
+        raise Refused(f"{done.id}: {done.outcome}: {done.said}.")
+    return visit.go("/exception", id=id_)
+
+
+async def count_exceptions(visit: Visit) -> Response:
+    """Say how many a bulk action would take, and ask whether it shall; nothing is done."""
+    doing = visit.asked.one("doing")
+    if doing not in _DOING:
+        raise Rejected("unknown_word")
+    ids, kind = await _meant(visit, visit.asked)
+    return visit.show(
+        "settle.html", doing=doing, count=len(ids), named=ids[:NAMED_MAX],
+        ids=[] if kind is not None else ids, kind=kind,
+    )  # fmt: skip
+
+
+async def _meant(visit: Visit, said: Fields) -> tuple[list[str], queue.Kind | None]:
+    """Return the ids that are meant and, where it is all of a kind, the kind."""
+    if said.one("all") == "1":
+        kind = _kind(said)
+        if kind.is_any:
+            raise Rejected("any_kind")
+        return await queue.matching(visit.house.operations, kind), kind
+    ids = list(dict.fromkeys(said.all("id")))
+    if not 0 < len(ids) <= IDS_MAX:
+        raise Rejected("nothing_chosen")
+    return ids, None
+
+
+async def retry_exceptions(visit: Visit) -> Response:
+    """Send messages once more, the way they came."""
+    ids, reason, house = await _counted(visit), visit.form.a_reason(), visit.house
+    done = await queue.retry(house.settings, house.operations, ids, visit.known.name, reason)
+    return _told(visit, done)
+
+
+async def discard_exceptions(visit: Visit) -> Response:
+    """Leave messages for good, on record."""
+    ids, reason = await _counted(visit), visit.form.a_reason()
+    done = await queue.discard(visit.house.operations, ids, visit.known.name, reason)
+    return _told(visit, done)
+
+
+async def _counted(visit: Visit) -> list[str]:
+    """Return the ids that are meant; raises Refused where they are not as many as were counted."""
+    ids, kind = await _meant(visit, visit.form)
+    counted = visit.form.a_number("count")
+    if kind is not None and counted != len(ids):
+        raise Refused(visit.say("count_changed", before=counted, now=len(ids)))
+    return ids
+
+
+def _told(visit: Visit, done: list[queue.Settled]) -> Response:
+    counts: dict[str, int] = {}
+    for each in done:
+        counts[each.outcome] = counts.get(each.outcome, 0) + 1
+    return visit.show("settled.html", counts=counts, done=done[:500], cut=max(0, len(done) - 500))
+
+
+_ABOUT = ("id", *_KIND)
+PAGES = (
+    Page("GET", "/exceptions", list_exceptions, needs=Right.LOOK),
+    Page("GET", "/exceptions/count", count_exceptions, needs=Right.EXCEPTIONS),
+    Page(
+        "POST", "/exceptions/retry", retry_exceptions,
+        needs=Right.EXCEPTIONS, did="exceptions.retry", about=_ABOUT,
+    ),
+    Page(
+        "POST", "/exceptions/discard", discard_exceptions,
+        needs=Right.EXCEPTIONS, did="exceptions.discard", about=_ABOUT,
+    ),
+    Page("GET", "/exception", show_exception, needs=Right.LOOK),
+    Page(
+        "POST", "/exception/reveal", reveal_exception,
+        needs=Right.SEE_PERSONAL, did="exceptions.reveal", about=("id",),
+    ),
+    Page(
+        "POST", "/exception/edit", edit_exception,
+        needs=Right.EXCEPTIONS, did="exceptions.edit", about=("id",),
+    ),
+)  # fmt: skip

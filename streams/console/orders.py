@@ -1,0 +1,258 @@
+"""
+Orders: looking for them, and taking the list away as a file.
+
+What is asked stands in the address, so that it can be kept and sent on. One box finds an order by
+its id, its key, a SKU of ours, a parcel's number or the last four digits of a phone; without a word
+the list walks back in time, `SCAN_MAX` orders a page at most, and says so where that was not
+enough: no question takes longer than that, whatever it is.
+"""
+
+import asyncio
+import csv
+import io
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+from starlette.responses import Response
+
+from schemas.errors import Rejected
+from schemas.orders import Status
+from streams import topics
+from streams.console import cursors
+from streams.console.money import amount
+from streams.console.page import Page, Visit, link
+from streams.importing.receipts import guarded
+from streams.operations.rights import Right
+
+Row = dict[str, Any]
+
+PAGE = 50
+#: So many orders are looked at for one page, at most.
+SCAN_MAX = 20_000
+#: A file has at most so many orders.
+EXPORT_ROWS_MAX = 20_000
+#: And so many pages are asked for, so that a rare thing ends too.
+_EXPORT_PAGES_MAX = 60
+WORD_LENGTH_MAX = 200
+CSV = "text/csv; charset=utf-8"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+#: What wants somebody: what can go now; what a person has to settle; what waits for a mapping; what
+#: has not all its stock.
+ATTENTION = ("ready", "case", "unmapped", "short")
+_TAIL = re.compile(r"[0-9]{4}")
+_FILTERS = ("q", "status", "platform", "shop", "attention", "since", "until")
+
+
+class Wanted(NamedTuple):
+    """What is asked for; empty is anything."""
+
+    q: str = ""
+    status: str = ""
+    platform: str = ""
+    shop: str = ""
+    attention: str = ""
+    since: str = ""
+    until: str = ""
+
+    def to(self, path: str, **more: str) -> str:
+        """Return the address that asks for the same at *path*."""
+        return link(path, **self._asdict(), **more)
+
+
+class Listed(NamedTuple):
+    """A page of orders, and where the next begins."""
+
+    orders: list[Row]
+    #: Empty: there are no more.
+    after: str = ""
+    #: So far back was looked, and there may be more before; None: the page is full, or the last.
+    looked_back_to: datetime | None = None
+
+
+def wanted(visit: Visit) -> Wanted:
+    """Return what the address asks for; raises Rejected for what can never be."""
+    found = Wanted(*(visit.asked.one(name) for name in _FILTERS))
+    if len(found.q) > WORD_LENGTH_MAX:
+        raise Rejected("too_long")
+    for said, words in (
+        (found.status, [each.value for each in Status]),
+        (found.platform, topics.PLATFORMS),
+        (found.attention, ATTENTION),
+    ):
+        if said and said not in words:
+            raise Rejected("unknown_word")
+    return found
+
+
+async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> Listed:
+    """Return a page of what is *asked* for, latest first."""
+    zone = zone_of(visit)
+    start = cursors.read(after) or (day_begins(asked.until, zone, days=1), "")
+    since = day_begins(asked.since, zone)
+    filters = [said or None for said in asked[1:5]]
+    reads = visit.house.reads
+    if asked.q:
+        words = [f"parcel:{''.join(asked.q.split()).upper()}"]
+        if _TAIL.fullmatch(asked.q):
+            words.append(f"tel:{asked.q}")
+        rows = await reads.orders_found(
+            *start, since, *filters, SCAN_MAX, limit + 1, asked.q, words
+        )
+        return _cut(rows, limit)
+    rows = await reads.orders_walked(*start, since, *filters, SCAN_MAX, limit + 1)
+    if len(rows) > limit:
+        return _cut(rows, limit)
+    last = await reads.orders_walk_end(*start, since, SCAN_MAX)
+    if last is None:
+        return Listed(rows)
+    at = last["first_received_at"]
+    return Listed(rows, cursors.written(at, last["order_key"]), at)
+
+
+def _cut(rows: list[Row], limit: int) -> Listed:
+    if len(rows) <= limit:
+        return Listed(rows)
+    last = rows[limit - 1]
+    return Listed(rows[:limit], cursors.written(last["first_received_at"], last["order_key"]))
+
+
+def zone_of(visit: Visit) -> ZoneInfo:
+    """Return the zone that pages show times in."""
+    return ZoneInfo(visit.house.settings.console_zone)
+
+
+def day_begins(said: str, zone: ZoneInfo, days: int = 0) -> datetime | None:
+    """Return the instant at which a day begins, *days* later; None for no day."""
+    if not said:
+        return None
+    try:
+        day = date.fromisoformat(said) + timedelta(days=days)
+        return datetime.combine(day, time.min, zone).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise Rejected("bad_date") from error
+
+
+async def list_orders(visit: Visit) -> Response:
+    """Show a page of orders."""
+    asked = wanted(visit)
+    page = await found(visit, asked, visit.asked.one("after"))
+    return visit.show(
+        "orders.html", asked=asked, page=page, statuses=list(Status), attention=ATTENTION,
+        platforms=topics.PLATFORMS, as_of_ms=visit.house.live.as_of_ms,
+    )  # fmt: skip
+
+
+# --- as a file ------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "platform", "shop", "order_id", "status", "refund", "reservation", "open_case", "currency",
+    "total", "paid", "created_at_utc", "paid_at_utc", "shipped_at_utc", "received_at_utc",
+    "unmapped",
+)  # fmt: skip
+
+
+def cells(order: Row) -> tuple[str, ...]:
+    """Return one order as the cells of a file; nothing in it is personal."""
+    currency = order["currency"]
+    return (
+        order["platform"], order["shop"], order["order_id"], order["status"] or "",
+        order["refund"] or "", order["reservation_now"], order["open_case"] or "", currency or "",
+        amount(order["total_minor"], currency), amount(order["paid_minor"], currency),
+        *(
+            at.astimezone(UTC).isoformat(timespec="seconds") if at else ""
+            for at in (
+                order["created_at"], order["paid_at"], order["shipped_at"],
+                order["first_received_at"],
+            )
+        ),
+        " ".join(order["unmapped"] or ()),
+    )  # fmt: skip
+
+
+async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Row | None]:
+    """Yield what is asked for, and at the end None where that is not all."""
+    after, told = "", 0
+    for _ in range(_EXPORT_PAGES_MAX):
+        page = await found(visit, asked, after, limit=min(500, EXPORT_ROWS_MAX - told))
+        for order in page.orders:
+            yield order
+        told, after = told + len(page.orders), page.after
+        if not after:
+            return
+        if told >= EXPORT_ROWS_MAX:
+            break
+    yield None
+
+
+async def _exported(visit: Visit, ending: str) -> tuple[list[tuple[str, ...]], str]:
+    """Return the rows of a file and its name, on record."""
+    session, asked = visit.known, wanted(visit)
+    about = f"{ending} {asked.to('/orders')}"
+    accounts = visit.house.accounts
+    number = await accounts.begin(
+        session.name, session.role.value, visit.address, "orders.export", about
+    )
+    cut = (visit.say("export_cut"),)
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    rows += [cells(each) if each is not None else cut async for each in _all(visit, asked)]
+    await accounts.end(number, "done", f"{len(rows) - 1} rows")
+    return rows, f"orders-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{ending}"
+
+
+async def export_csv(visit: Visit) -> Response:
+    """Give the list as CSV."""
+    rows, name = await _exported(visit, "csv")
+    return attached(as_csv(rows), name, CSV)
+
+
+async def export_xlsx(visit: Visit) -> Response:
+    """Give the list as a spreadsheet."""
+    rows, name = await _exported(visit, "xlsx")
+    return attached(await asyncio.to_thread(as_xlsx, rows), name, XLSX)
+
+
+def attached(body: bytes, name: str, kind: str) -> Response:
+    """Return a file to be kept, not shown."""
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": f'attachment; filename="{name}"',
+    }
+    return Response(body, 200, headers, media_type=kind)
+
+
+def as_csv(rows: Iterable[tuple[str, ...]]) -> bytes:
+    """Return *rows* as CSV in UTF-8 with its mark; no cell runs as a formula where it is opened."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerows([guarded(cell) for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8-sig", "replace")
+
+
+def as_xlsx(rows: Iterable[tuple[str, ...]]) -> bytes:
+    """Return *rows* as a spreadsheet in which every cell is a text."""
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("orders")
+    for row in rows:
+        sheet.append([_text_cell(sheet, cell) for cell in row])
+    saved = io.BytesIO()
+    book.save(saved)
+    return saved.getvalue()
+
+
+def _text_cell(sheet: Any, said: str) -> Any:
+    cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("�", said))
+    cell.data_type = "s"
+    return cell
+
+
+PAGES = (
+    Page("GET", "/orders", list_orders, needs=Right.LOOK),
+    Page("GET", "/orders.csv", export_csv, needs=Right.LOOK),
+    Page("GET", "/orders.xlsx", export_xlsx, needs=Right.LOOK),
+)

@@ -1,0 +1,113 @@
+/* What the console does where scripts run; without it every page can be read and every form sent.
+
+   A page with [data-live] is told of changes by server-sent events and asks for its part anew; behind
+   that it asks every 15 s by itself. Hidden, it is silent. How old the data are is counted by the
+   server's clock: this machine's may be wrong. A form that was sent is not sent again by a second click. */
+"use strict";
+(() => {
+  const POLL_MS = 15000;
+  const AMBER_S = 30;
+  const live = () => document.querySelector("[data-live]");
+  let source = null;
+  let poll = null;
+  let lost = false;
+  /* The server's clock minus ours, ms. */
+  let ahead = 0;
+  let asOf = 0;
+  let asking = false;
+
+  function take(asOfMs, nowMs) {
+    if (nowMs) { ahead = nowMs - Date.now(); }
+    if (asOfMs >= asOf) { asOf = asOfMs; }
+  }
+
+  function paintAge() {
+    const age = document.querySelector("[data-age]");
+    if (!age) { return; }
+    const text = age.querySelector("[data-ago-text]");
+    const time = age.querySelector("time");
+    const seconds = Math.max(0, Math.round((Date.now() + ahead - asOf) / 1000));
+    age.classList.toggle("red", lost);
+    age.classList.toggle("amber", !lost && (!asOf || seconds > AMBER_S));
+    if (!asOf) { return; }
+    let said = age.dataset.ago.replace("#", String(seconds));
+    if (lost) { said += " " + age.dataset.lost; } else if (seconds > AMBER_S) { said += " " + age.dataset.stale; }
+    if (text.textContent !== said) { text.textContent = said; }
+    if (time) {
+      const iso = new Date(asOf).toISOString();
+      if (time.getAttribute("datetime") !== iso) {
+        time.setAttribute("datetime", iso);
+        time.textContent = new Date(asOf).toLocaleString("sv-SE", { timeZone: document.body.dataset.zone });
+      }
+    }
+  }
+
+  function readAge() {
+    const age = document.querySelector("[data-age]");
+    if (age) { take(Number(age.dataset.asOf), Number(age.dataset.now)); }
+  }
+
+  function paintCounts() {
+    for (const each of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.floor((Number(each.dataset.until) - Date.now() - ahead) / 1000));
+      each.textContent = Math.floor(left / 60) + ":" + String(left % 60).padStart(2, "0");
+    }
+  }
+
+  function bring() {
+    const part = live();
+    if (!part || asking || document.hidden) { return; }
+    asking = true;
+    htmx.ajax("GET", part.dataset.part, { target: part, swap: "innerHTML" }).catch(() => setLost(true)).finally(() => { asking = false; });
+  }
+
+  function setLost(is) { lost = is; paintAge(); }
+
+  function open() {
+    const part = live();
+    if (!part || source || document.hidden) { return; }
+    let mark = null;
+    source = new EventSource(part.dataset.live);
+    source.addEventListener("open", () => setLost(false));
+    source.addEventListener("error", () => setLost(true));
+    source.addEventListener("full", () => { source.close(); });
+    source.addEventListener("changed", (event) => {
+      if (event.data !== mark) { mark = event.data; bring(); }
+    });
+    source.addEventListener("age", (event) => {
+      const [asOfMs, nowMs] = event.data.split(" ").map(Number);
+      take(asOfMs, nowMs);
+      setLost(false);
+    });
+    poll = setInterval(bring, POLL_MS);
+  }
+
+  function close() {
+    if (source) { source.close(); source = null; }
+    if (poll) { clearInterval(poll); poll = null; }
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { close(); } else { open(); bring(); }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("button[disabled]")) { button.disabled = false; }
+    open();
+  });
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (event.target.method === "post" && button) { setTimeout(() => { button.disabled = true; }, 0); }
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    document.body.addEventListener("htmx:afterSwap", readAge);
+    document.body.addEventListener("htmx:sendError", () => setLost(true));
+    document.body.addEventListener("htmx:responseError", (event) => {
+      if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost(true); }
+    });
+    document.body.addEventListener("htmx:afterOnLoad", () => setLost(false));
+    readAge();
+    open();
+    setInterval(() => { paintAge(); paintCounts(); }, 1000);
+  });
+})();
