@@ -1,7 +1,7 @@
 """
-Measurements: `orderflow bench reserve`, `bench flow`, `bench recovery`, `bench intake`.
+Measurements: `orderflow bench --help` lists them.
 
-The last runs in one process and needs no stack. Each of the others brings its own topics (and
+`intake` runs in one process and needs no stack. Each of the others brings its own topics (and
 database) on the stack that is there, measures by the clock of the broker or the database, reads
 everything back, and leaves nothing behind. docs/benchmarks.md says what is compared and what the
 figures were.
@@ -60,7 +60,26 @@ def reserve(
     _show(lambda settings, say: measure(settings, job, say), reserved, as_json=as_json)
 
 
-@app.command(epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate")
+@app.command(epilog="Examples:\n\n$ orderflow bench hot\n\n$ orderflow bench hot --records 20000")
+def hot(
+    *,
+    records: Annotated[int, typer.Option("--records", min=100, help="Commands a run.")] = 100_000,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the median counts.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Hold stock of one SKU that everybody wants, against 10,000 alike."""
+    from streams.bench.hot import measure
+    from streams.bench.reserve import Job
+    from streams.bench.showing import crowded
+
+    job = Job(records=records, runs=runs)
+    _show(lambda settings, say: measure(settings, job, say), crowded, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate\n\n"
+    "$ orderflow bench flow --rate 300 --burst 100000"
+)
 def flow(
     *,
     rate: Annotated[int, typer.Option("--rate", min=1, help="Three-line orders a second.")] = 1_000,
@@ -74,13 +93,22 @@ def flow(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Worker processes of each kind.")
     ] = 1,
+    burst: Annotated[
+        int, typer.Option("--burst", min=0, help="Messages nobody can read, among the orders.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Take orders all the way: from the raw message to the row in PostgreSQL."""
     from streams.bench.flow import Job, measure
     from streams.bench.showing import flowed
 
-    job = Job(rate=rate, seconds=seconds, backlog=backlog if saturate else 0, workers=workers)
+    job = Job(
+        rate=rate,
+        seconds=seconds,
+        backlog=backlog if saturate else 0,
+        workers=workers,
+        burst=burst,
+    )
     _show(lambda settings, say: measure(settings, job, say), flowed, as_json=as_json)
 
 
@@ -106,6 +134,48 @@ def recovery(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench expiry\n\n"
+    "$ orderflow bench expiry --holds 2000 --over 2 --json | tail -1"
+)
+def expiry(
+    *,
+    holds: Annotated[int, typer.Option("--holds", min=1, help="Open holds.")] = 100_000,
+    over: Annotated[
+        float, typer.Option("--over", min=0.5, help="Seconds from the first deadline to the last.")
+    ] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Let holds run out: how soon each is released, also after a restart, and how many a second."""
+    from streams.bench.expiry import Job, measure
+    from streams.bench.showing import expired
+
+    job = Job(holds=holds, over_s=over)
+    _show(lambda settings, say: measure(settings, job, say), expired, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench gateway\n\n"
+    "$ orderflow bench gateway --rate 500 --seconds 5 --runs 1 --json | tail -1"
+)
+def gateway(
+    *,
+    rate: Annotated[int, typer.Option("--rate", min=1, help="Webhooks a second.")] = 2_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="For how long.")] = 15.0,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the median counts.")] = 3,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, max=1_000, help="Open at the same time.")
+    ] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge webhooks: the gateway against a bare Starlette handler that only answers."""
+    from streams.bench.gateway import Job, measure
+    from streams.bench.showing import acknowledged
+
+    job = Job(rate=rate, seconds=seconds, runs=runs, connections=connections)
+    _show(lambda settings, say: measure(settings, job, say), acknowledged, as_json=as_json)
+
+
+@app.command(
     epilog="Examples:\n\n$ orderflow bench intake\n\n"
     "$ orderflow bench intake --orders 500 --runs 5 --json | tail -1"
 )
@@ -124,6 +194,43 @@ def intake(
 
     figures = measure(orders, runs)
     answer(figures, as_json=as_json, words=lambda to: taken_in(to, figures))
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench availability\n\n"
+    "$ orderflow bench availability --seconds 3 --json | tail -1"
+)
+def availability(
+    *,
+    skus: Annotated[int, typer.Option("--skus", min=200, help="SKUs in the cache.")] = 10_000,
+    seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long, each load.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Ask what is left to sell: 2,000 requests/s of 5 SKUs, then 300 of 200 SKUs."""
+    from streams.bench.availability import Job, measure
+    from streams.bench.showing import answered
+
+    job = Job(skus=skus, seconds=seconds)
+    _show(lambda settings, say: measure(settings, job, say), answered, as_json=as_json)
+
+
+@app.command(
+    "import",
+    epilog="Examples:\n\n$ orderflow bench import\n\n"
+    "$ orderflow bench import --rows 2000 --xlsx --json | tail -1",
+)
+def import_(
+    *,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=200_000, help="Rows.")] = 100_000,
+    xlsx: Annotated[bool, typer.Option("--xlsx", help="A spreadsheet instead of CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import a file: from the command to the receipt, through every role to PostgreSQL."""
+    from streams.bench.importing import Job, measure
+    from streams.bench.showing import imported
+
+    job = Job(rows=rows, xlsx=xlsx)
+    _show(lambda settings, say: measure(settings, job, say), imported, as_json=as_json)
 
 
 def _show(measure: Any, words: Any, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ letters, Faust's as JSON.
 
 from collections.abc import Iterable, Iterator
 
-from agents.letters import Addressed, Post, seal
+from agents.letters import Addressed, Letterbox, Post, seal
 from schemas.base import order_key
 from schemas.stock import HoldStock, ReceiveStock
 from streams.clock import new_id
@@ -75,12 +75,12 @@ class OrderKeeper:
 
     def letters(self, commands: Iterable[HoldStock]) -> Lanes:
         """Return *commands* as they wait for each partition of the inbox, in order."""
-        lanes: dict[str, list[Addressed]] = {}
+        box = Letterbox()
         for command in commands:
             home = self._partition_of(ORDER_COMMANDS.name, command.order.encode())
-            self._posts[home].address([command], self._sent[home], 0, 0, lanes)
+            self._posts[home].address([command], self._sent[home], 0, 0, box)
         found = {}
-        for name, letters in lanes.items():
+        for name, letters in box.lanes.items():
             topic, _, partition = name.rpartition("/")
             found[(topic, int(partition))] = letters
         return found

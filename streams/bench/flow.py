@@ -13,8 +13,8 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,10 +27,10 @@ from pydantic import SecretStr
 from schemas.errors import Misconfigured
 from schemas.reference import Shop
 from schemas.stock import ReceiveStock
-from streams import reference
+from streams import commanding, reference
 from streams.bench.broker import NotAnswered, environment, forget, installation
+from streams.bench.burst import Burst, send, watch
 from streams.bench.processes import Child, cpu_s, listener, machine, memory_mib
-from streams.cli import commanding
 from streams.clock import new_id
 from streams.engine.admin import apply
 from streams.feed import trade
@@ -91,6 +91,8 @@ class Job:
     backlog: int = 0
     #: Processes of each kind.
     workers: int = 1
+    #: Messages that nobody can read, among the orders.
+    burst: int = 0
     partitions: int = 4
     skus: int = 500
 
@@ -99,7 +101,7 @@ async def measure(
     settings: Settings, job: Job, progress: Progress = lambda _: None
 ) -> dict[str, Any]:
     """Return the figures of *job*. Raises NotAnswered, ProcessEnded, Misconfigured, Unavailable."""
-    async with _installed(settings, job) as (its, env):
+    async with installed(settings, "flow", job.partitions) as (its, env):
         figures = await (_drained if job.backlog else _paced)(its, env, job, progress)
     return {
         **figures,
@@ -116,8 +118,9 @@ async def _paced(
     with _workers(env, job) as workers:
         await _receive(its, bought, progress)
         before = _cpu(workers, its)
-        with _feed(env, bought) as feed:
+        with _feed(env, bought) as feed, _burst(its, job, bought) as bursting:
             await _arrived(its, orders, progress, workers.check, feed.ended)
+            said = await bursting if bursting else {}
         used = _used(before, _cpu(workers, its), orders)
         memory = _memory(workers)
     found = await _ask(its, LATENCY, timedelta(seconds=WARM_S))
@@ -126,6 +129,7 @@ async def _paced(
         "rate": round(found["rate"]),
         **_spread("row", found["to_row"]),
         **_spread("verdict", found["to_verdict"]),
+        **said,
         **used,
         "memory_mib": memory,
     }
@@ -155,6 +159,28 @@ async def _drained(
         **used,
         "memory_mib": memory,
     }
+
+
+@contextmanager
+def _burst(
+    its: Settings, job: Job, bought: Trade
+) -> Iterator[asyncio.Future[dict[str, Any]] | None]:
+    """Let messages that nobody can read come meanwhile, if the job says so."""
+    if not job.burst:
+        yield None
+        return
+    burst = Burst(count=job.burst, seconds=WARM_S + job.seconds, platforms=bought.platforms)
+
+    async def run() -> dict[str, Any]:
+        found: dict[str, Any]
+        found, _ = await asyncio.gather(watch(_reader(its), burst), send(its, burst))
+        return found
+
+    task = asyncio.get_running_loop().create_task(run())
+    try:
+        yield task
+    finally:
+        task.cancel()
 
 
 def _trade(orders: int, rate: float, skus: int) -> Trade:
@@ -268,8 +294,8 @@ def _memory(workers: Child) -> float | None:
 
 
 @asynccontextmanager
-async def _installed(
-    settings: Settings, job: Job
+async def installed(
+    settings: Settings, name: str, partitions: int
 ) -> AsyncIterator[tuple[Settings, dict[str, str]]]:
     """Make topics and a database, and leave nothing behind."""
     found = (settings.postgres_owner, settings.postgres_ledger, settings.postgres_reader)
@@ -282,7 +308,7 @@ async def _installed(
         for name, dsn in (("owner", owner), ("ledger", ledger), ("reader", reader))
     }
     secret = {f"postgres_{name}": SecretStr(dsn) for name, dsn in dsns.items()}
-    its = installation(settings, "flow").model_copy(update={"partitions": job.partitions, **secret})
+    its = installation(settings, name).model_copy(update={"partitions": partitions, **secret})
     await _as_owner(owner, f'CREATE DATABASE "{database}"')
     try:
         roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}

@@ -37,7 +37,13 @@ def rows(count: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _templates() -> Iterator[Any]:
-    trade = Trade(orders=_TEMPLATES, unpaid=True, starts_s=now_ms() // 1000)
+    for observed in observations(_TEMPLATES):
+        yield _reserved(observed)
+
+
+def observations(count: int) -> Iterator[bytes]:
+    """Yield what intake tells the order keeper of *count* unpaid orders, as MessagePack."""
+    trade = Trade(orders=count, unpaid=True, starts_s=now_ms() // 1000)
     directory = Directory()
     for platform in trade.platforms:
         shop = Shop(platform=platform, shop=SHOP, hold_for_ms=24 * _HOUR_MS)
@@ -55,7 +61,7 @@ def _templates() -> Iterator[Any]:
             headers=[(SHOP_HEADER, draft.shop.encode())],
         )
         (output,) = intake.observe(draft.platform, topics.raw(draft.platform), 0, record)
-        yield _reserved(output.value[PREFIX_BYTES:])
+        yield output.value[PREFIX_BYTES:]
 
 
 def _reserved(command: bytes) -> Any:

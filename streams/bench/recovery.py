@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -222,25 +222,36 @@ async def _start(its: Settings, roles: str, disk: str = "", written: int = 0) ->
     It starts from nothing, or from the snapshots on *disk*; and it is left alone until as many as
     *written* were made.
     """
-    with socket.create_server((_HERE, 0)) as free:
-        port = free.getsockname()[1]
-    env = environment(its) | {"ORDERFLOW_HEALTH_PORT": str(port), "ORDERFLOW_HEALTH_HOST": _HERE}
-    argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", roles, "--bare")
-    if disk:
-        env |= {"ORDERFLOW_SNAPSHOTS": disk, "ORDERFLOW_SNAPSHOT_EVERY": "PT1S"}
-    with Child(f"the worker {roles}", argv, env) as child:
+    kept = {"ORDERFLOW_SNAPSHOTS": disk, "ORDERFLOW_SNAPSHOT_EVERY": "PT1S"} if disk else {}
+    child, port = worker(its, roles, kept)
+    with child:
         began = time.monotonic()
-        while b" 200 " not in (await _get(port, "/ready")).split(b"\r\n")[0]:
-            child.check()
-            if time.monotonic() - began > _READY_S:
-                raise NotAnswered(f"the worker was not ready within {_READY_S:g} s")
-            await asyncio.sleep(0.02)
+        await ready(child, port)
         ready_s = time.monotonic() - began
         page = await _metrics_once(port, written)
         spans = [float(seconds) for _, seconds in _RECOVERED.findall(page)]
         if not spans:
             raise NotAnswered("the worker does not say how long its recovery took")
         return Start(ready_s, max(spans), memory_mib(child.pid), peak_mib(child.pid))
+
+
+def worker(its: Settings, roles: str, more: Mapping[str, str]) -> tuple[Child, int]:
+    """Return a worker process with *roles*, not yet started, and the port of its health page."""
+    with socket.create_server((_HERE, 0)) as free:
+        port = free.getsockname()[1]
+    env = environment(its) | {"ORDERFLOW_HEALTH_PORT": str(port), "ORDERFLOW_HEALTH_HOST": _HERE}
+    argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", roles, "--bare")
+    return Child(f"the worker {roles}", argv, {**env, **more}), port
+
+
+async def ready(child: Child, port: int) -> None:
+    """Wait until a worker says that it is ready. Raises NotAnswered, ProcessEnded."""
+    began = time.monotonic()
+    while b" 200 " not in (await _get(port, "/readyz")).split(b"\r\n")[0]:
+        child.check()
+        if time.monotonic() - began > _READY_S:
+            raise NotAnswered(f"the worker was not ready within {_READY_S:g} s")
+        await asyncio.sleep(0.02)
 
 
 async def _metrics_once(port: int, written: int) -> str:
@@ -260,7 +271,9 @@ async def _get(port: int, path: str) -> bytes:
     try:
         reader, writer = await asyncio.open_connection(_HERE, port)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+            )
             return await reader.read()
         finally:
             writer.close()

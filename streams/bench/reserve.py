@@ -235,9 +235,9 @@ async def measure(
         ):
             its = installation(settings, "reserve")
             side = make(its)
-            say = _Say(progress, f"run {nth} of {job.runs}, {side.name}")
+            say = Say(progress, f"run {nth} of {job.runs}, {side.name}")
             async with broker(its, (*TOPICS, *side.topics)) as connected:
-                runs.append(await _one(connected, side, records, job.skus, say))
+                runs.append(await one(connected, side, records, job.skus, say))
     took = await latency(settings, job, progress)
     pid = listener(settings.kafka.split(",")[0])
     return {
@@ -254,20 +254,22 @@ async def measure(
     }
 
 
-class _Say:
+class Say:
     """Progress of one run, in words."""
 
     def __init__(self, progress: Progress, where: str) -> None:
         self._progress, self._where = progress, where
 
     def __call__(self, what: str) -> None:
+        """Say what is being done."""
         self._progress(f"{self._where}: {what}")
 
     def count(self, done: int, wanted: int) -> None:
+        """Say how much is done."""
         self._progress(f"{self._where}: {done:,} of {wanted:,} outcomes")
 
 
-async def _one(broker: Broker, side: Side, records: int, skus: int, say: _Say) -> Run:
+async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> Run:
     """Do the job once on one side."""
     warm = min(records // _WARM_SHARE, _WARM_MAX)
     with side.child() as child:
@@ -291,7 +293,7 @@ async def _one(broker: Broker, side: Side, records: int, skus: int, say: _Say) -
     return _figured(answers, sampler, resident)
 
 
-async def _receive(broker: Broker, side: Side, child: Child, skus: int, say: _Say) -> None:
+async def _receive(broker: Broker, side: Side, child: Child, skus: int, say: Say) -> None:
     """Receive stock, again where the first ones were lost; more than plenty is plenty too."""
     say("starting, and receiving stock")
     for left in reversed(range(_RECEIPTS_TRIES)):
@@ -318,7 +320,7 @@ async def _settled(broker: Broker) -> None:
 async def _answered(
     broker: Broker,
     child: Child,
-    say: _Say,
+    say: Say,
     waiting: Sequence[tuple[Lane, BatchBuilder]],
     records: int,
 ) -> None:
@@ -395,7 +397,7 @@ def _figures(runs: Sequence[Run], suffix: str) -> dict[str, Any]:
 async def latency(settings: Settings, job: Job, progress: Progress) -> dict[str, Any]:
     """Return the latency of the keeper's step at a steady rate, and its CPU there."""
     its = installation(settings, "latency")
-    say = _Say(progress, f"latency at {job.rate:,}/s")
+    say = Say(progress, f"latency at {job.rate:,}/s")
     count = int(job.rate * (WARM_S + job.seconds))
     async with broker(its, (*TOPICS, *Ours.topics)) as connected:
         side = Ours(its)

@@ -34,6 +34,15 @@ def reserved(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def crowded(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench hot`."""
+    to.print(
+        f"One SKU: {cell(figures['rate_hot'])} holds a second; ten thousand: "
+        f"{cell(figures['rate_uniform'])}. The ratio is {cell(figures['ratio_to_uniform'])}."
+    )
+    _on(to, figures)
+
+
 def flowed(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench flow`."""
     shown = table("From raw message to PostgreSQL", "", "#figure")
@@ -44,6 +53,9 @@ def flowed(to: "Console", figures: Mapping[str, Any]) -> None:
         ("row_p99_ms", "to the first row, p99 ms"),
         ("verdict_p50_ms", "to the verdict, p50 ms"),
         ("verdict_p99_ms", "to the verdict, p99 ms"),
+        ("exceptions", "exceptions meanwhile"),
+        ("exceptions_age_p50_ms", "age of the newest that is shown, p50 ms"),
+        ("exceptions_age_max_ms", "age of the newest that is shown, max ms"),
         ("workers_cpu_us", "workers' CPU, µs an order"),
         ("broker_cpu_us", "broker's CPU, µs an order"),
         ("machine_cpu_us", "the machine's CPU, µs an order"),
@@ -73,23 +85,84 @@ def recovered(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def expired(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench expiry`."""
+    shown = table(f"{cell(figures['holds'])} holds run out", "", "#as it runs", "#after a restart")
+    for name, said in (
+        ("late_p50_ms", "released after the deadline, p50 ms"),
+        ("late_p99_ms", "p99 ms"),
+        ("late_max_ms", "at most, ms"),
+    ):
+        shown.add_row(said, cell(figures[name]), cell(figures[f"{name}_restart"]))
+    to.print(shown)
+    to.print(f"All due at once: {cell(figures['released_per_s'])} are released a second.")
+    _on(to, figures)
+
+
+def acknowledged(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench gateway`."""
+    rate = cell(figures["rate"])
+    sides = table(f"{rate} webhooks a second", "", "#orderflow", "#bare Starlette")
+    for name, said in (
+        ("p50_ms", "acknowledged, p50 ms"),
+        ("p99_ms", "p99 ms"),
+        ("max_ms", "at most, ms"),
+        ("server_cpu_us", "server CPU, µs each"),
+        ("broker_cpu_us", "broker CPU, µs each"),
+    ):
+        sides.add_row(said, cell(figures[name]), cell(figures[f"{name}_bare"]))
+    to.print(sides)
+    _on(to, figures)
+
+
 def taken_in(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench intake`."""
     shown = table("A three-line order before the broker", "", "#bytes", "#parse, µs", "#intake, µs")
-    for name, found in figures["platforms"].items():
-        shown.add_row(
-            name,
-            cell(round(found["bytes"])),
-            cell(found["parse_us"]),
-            cell(found["intake_us"]),
-        )
+    for form, these in (("", figures), (", compact", figures["compact"])):
+        for name, found in these["platforms"].items():
+            shown.add_row(
+                name + form,
+                cell(round(found["bytes"])),
+                cell(found["parse_us"]),
+                cell(found["intake_us"]),
+            )
     to.print(shown)
-    to.print(
-        f"On average {cell(figures['intake_us'])} µs an order: "
-        f"{cell(round(figures['rate']))} orders a second on one core."
-    )
+    for form, these in (("", figures), (", compact", figures["compact"])):
+        to.print(
+            f"On average{form} {cell(these['intake_us'])} µs an order: "
+            f"{cell(round(these['rate']))} orders a second on one core."
+        )
     machine = figures["machine"]
     to.print(f"On {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}.")
+
+
+def answered(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench availability`."""
+    shown = table(
+        f"GET /v1/availability, {cell(figures['skus'])} SKUs in Redis, one process",
+        "#requests a second", "#SKUs each", "#p50, ms", "#p99, ms", "#max, ms", "#core, %",
+    )  # fmt: skip
+    for load in figures["loads"]:
+        core = load["core"]
+        shown.add_row(
+            *(cell(load[name]) for name in ("rate", "skus", "p50_ms", "p99_ms", "max_ms")),
+            cell(None if core is None else round(core * 100)),
+        )
+    to.print(shown)
+    _on(to, figures)
+
+
+def imported(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench import`."""
+    shown = table(
+        f"orderflow import of a {figures['kind']} file, {cell(figures['bytes'])} bytes",
+        "#rows", "#command to receipt, s", "#rows/s", "#again, s", "#memory, MiB",
+    )  # fmt: skip
+    names = ("rows", "seconds", "rate", "again_seconds", "peak_mib")
+    shown.add_row(*(cell(figures[name]) for name in names))
+    to.print(shown)
+    to.print(f"Verdicts: {figures['verdicts']}; the second time: {figures['verdicts_again']}.")
+    _on(to, figures)
 
 
 def _on(to: "Console", figures: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ PostgreSQL, the tests from lists. `PHASES` is the order of reading; within a pha
 partitions does not matter.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from streams.check.asides import Details
@@ -29,7 +29,7 @@ from streams.check.wire import (
     open_letter,
     tagged,
 )
-from streams.check.words import INBOXES, PARKED_FIELDS
+from streams.check.words import ABOUT_ORDERS, INBOXES, PARKED_FIELDS
 from streams.topics import (
     OPERATOR_COMMANDS,
     ORDER_COMMANDS,
@@ -37,6 +37,7 @@ from streams.topics import (
     ORDER_EVENTS,
     PARKED,
     RAW,
+    RAW_HELD,
     STOCK_COMMANDS,
     STOCK_EVENTS,
     changelog,
@@ -47,7 +48,7 @@ CHANGELOGS = {changelog(keeper).name: keeper for keeper in ("orders", "stock")}
 #: The order of reading: what was parked and asked is known before its outcome is met.
 PHASES: tuple[tuple[str, ...], ...] = (
     (PARKED.name,),
-    (*RAW_TOPICS, OPERATOR_COMMANDS.name),
+    (*RAW_TOPICS, RAW_HELD.name, OPERATOR_COMMANDS.name),
     (STOCK_COMMANDS.name,),
     (ORDER_COMMANDS.name,),
     (ORDER_EVENTS.name, STOCK_EVENTS.name, ORDER_DETAILS.name),
@@ -63,7 +64,14 @@ NUMBERED = frozenset(
 )
 #: How long past its deadline a hold may live.
 PATIENCE_MS = 60_000
-_OUTSIDE = frozenset({"ReceiveStock", "AdjustStock", "FreezeStock", "UnfreezeStock"})
+_OUTSIDE = frozenset(
+    {
+        "ReceiveStock", "AdjustStock", "FreezeStock", "UnfreezeStock", "CountStock", "AllotStock",
+        "GiveBackStock",
+    }
+)  # fmt: skip
+#: An operator's command as intake sends it to the stock keeper: as it came, or as refused.
+_SENT_ON = _OUTSIDE | {"RefuseStock"}
 
 Ends = Mapping[tuple[str, int], int]
 
@@ -88,6 +96,13 @@ class Checker:
             keeper: Changelog(keeper, self.claims, self.unprefixed)
             for keeper in CHANGELOGS.values()
         }
+        self._of_stock: dict[str, Callable[[dict[str, Any]], None]] = {
+            "stock.moved": self.stock.moved,
+            "stock.ignored": self.stock.ignored_letter,
+            "stock.quota": self.stock.quota_changed,
+            "stock.shortfall": self.stock.shortfall_changed,
+            "stock.answered": self.stock.answered_command,
+        }
         self._takers: dict[str, Callable[[Record, Place], None]] = {
             PARKED.name: self._parked,
             OPERATOR_COMMANDS.name: self._operator_command,
@@ -97,6 +112,7 @@ class Checker:
             STOCK_EVENTS.name: self._stock_event,
             ORDER_DETAILS.name: self._detail,
             **dict.fromkeys(RAW_TOPICS, self._raw),
+            RAW_HELD.name: self.journey.set_aside,
             **{name: self.changelogs[keeper].take for name, keeper in CHANGELOGS.items()},
         }
 
@@ -160,7 +176,7 @@ class Checker:
     def _operator_command(self, record: Record, place: Place) -> None:
         letter = open_letter(record.value)
         tag, fields = tagged(letter.body) if letter else ("", [])
-        if tag in _OUTSIDE and fields:
+        if tag in _OUTSIDE | ABOUT_ORDERS and fields:
             self.journey.operator_command(fields, record, place)
         else:
             self.journey.unreadable(record, place)
@@ -173,14 +189,17 @@ class Checker:
         if letter.sender and not self._fresh(letter, record, place):
             return
         tag, fields = tagged(letter.body)
-        if tag in _OUTSIDE and fields:
-            self.journey.stock_command(fields, record, place)
+        move = _moves(tag, fields)
+        if tag in _SENT_ON and fields:
+            self.journey.keeper_command(fields, record, place)
         elif tag == "HoldStock":
             self.journey.hold_letter(fields, record, place)
-        elif tag == "ReleaseStock":
-            self.journey.move_letter(fields[2], fields, record, place)
-        elif tag in ("OccupyStock", "ShipStock"):
-            self.journey.move_letter(tag.removesuffix("Stock").lower(), fields, record, place)
+        elif tag == "ConfirmHold":
+            self.journey.confirm_letter(fields, record, place)
+        elif tag == "EndQuota":
+            self.claims["I4"].figures["wakes"] += 1
+        elif move is not None:
+            self.journey.move_letter(move, record, place)
         else:
             self.journey.unreadable(record, place)
 
@@ -196,7 +215,9 @@ class Checker:
             self.journey.observe(fields, record, place)
         elif tag == "StockAnswered":
             self.journey.answer(fields)
-        elif tag == "ExpireHold":
+        elif tag in ABOUT_ORDERS and fields:
+            self.journey.keeper_command(fields, record, place)
+        elif tag in ("ExpireHold", "RemindOrder"):
             self.claims["I4"].figures["wakes"] += 1
         else:
             self.journey.unreadable(record, place)
@@ -212,7 +233,12 @@ class Checker:
 
     def _order_event(self, record: Record, place: Place) -> None:
         event = self._event(record, place)
-        if event is not None:
+        if event is None:
+            return
+        if event["event"] == "order.answered":
+            self.stock.answered_command(event)
+            self.journey.command_answered(event)
+        else:
             self.journey.order_event(event)
             self.orders.told(event, record.value or b"", record.offset)
 
@@ -220,17 +246,14 @@ class Checker:
         event = self._event(record, place)
         if event is None:
             return
-        match event["event"]:
-            case "stock.moved":
-                self.stock.moved(event)
-            case "stock.ignored":
-                self.stock.ignored_letter(event)
-            case "stock.answered":
-                self.stock.answered_command(event)
-            case _:
-                self._foreign(place, f"event {event['event']!r}")
-                return
-        if event["event"] == "stock.answered" or event.get("order") is not None:
+        take = self._of_stock.get(event["event"])
+        if take is None:
+            self._foreign(place, f"event {event['event']!r}")
+            return
+        take(event)
+        if event["event"] == "stock.answered":
+            self.journey.command_answered(event)
+        elif event.get("order") is not None:
             self.journey.stock_event(event)
 
     def _detail(self, record: Record, place: Place) -> None:
@@ -269,3 +292,17 @@ class Checker:
         for id_ in FROM_TOPICS:
             _ = self.claims[id_]
         return self.claims.close()
+
+
+def _moves(tag: str, fields: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return (verb, order, SKU, cause) of a letter whose outcome is one move."""
+    match tag:
+        case "OccupyStock" | "ShipStock":
+            return tag.removesuffix("Stock").lower(), *fields[:3]
+        case "ReleaseStock":
+            return fields[2], fields[0], fields[1], fields[3]
+        case "ReturnStock":
+            verb = "return" if fields[3] == "sellable" else "return_frozen"
+            return verb, fields[0], fields[1], fields[7]
+        case _:
+            return None

@@ -2,10 +2,10 @@
 I4: every message has one outcome.
 
 A raw message becomes statements in `order-commands` or is parked whole; never both, never
-neither, unless it is a probe. A statement becomes an order event or is parked by the keeper. Every
-ask of the order keeper has one answer, every other letter to the stock keeper one event, every
-operator's command one answer. Kept as balances that return to zero, so that memory does not grow
-with what is in order.
+neither, unless it is a probe, or waits because its shop is paused. A statement becomes an order
+event or is parked by the keeper. Every ask of the order keeper has one answer, every other letter
+to the stock keeper one event, every operator's command one answer. Kept as balances that return to
+zero, so that memory does not grow with what is in order.
 """
 
 from collections import Counter, defaultdict
@@ -14,9 +14,15 @@ from typing import Any
 
 from streams.check.report import Claims, Place
 from streams.check.wire import Record, parse
-from streams.check.words import LINE_PLACES, PARKED_FIELDS, STATEMENT_FIELDS
+from streams.check.words import (
+    LINE_PLACES,
+    OF_HOLDS,
+    PARKED_FIELDS,
+    RETURNS,
+    STATEMENT_FIELDS,
+)
 
-_OBSERVED, _PARKED, _THERE, _PROBE = 1, 2, 4, 8
+_OBSERVED, _PARKED, _THERE, _PROBE, _HELD = 1, 2, 4, 8, 16
 _STATED = {name: place for place, name in enumerate(STATEMENT_FIELDS)}
 _AMOUNTS = [_STATED[n] for n in ("currency", "total", "shipping", "discount", "tax", "paid")]
 _LETTER = {name: place for place, name in enumerate(PARKED_FIELDS)}
@@ -101,6 +107,9 @@ class Journey:
         self._claims = claims
         self._unprefixed = unprefixed
         self._raw: defaultdict[tuple[str, int], bytearray] = defaultdict(bytearray)
+        #: What was set aside and in which lane (pause, partition); the lanes read to their ends.
+        self._held: dict[tuple[str, int, int], tuple[bytes, int]] = {}
+        self._read: set[tuple[bytes, int]] = set()
         #: Place -> what was parked there.
         self.parked: dict[str, Parked] = {}
         self.asks: dict[str, dict[int, Ask]] = {}
@@ -167,6 +176,19 @@ class Journey:
             bits |= _PROBE
         self._mark(place.topic, place.partition, place.offset, bits)
 
+    def set_aside(self, record: Record, place: Place) -> None:
+        """Take one record of `raw-held`: a raw message that waits, or how far they were read."""
+        said = dict(record.headers)
+        lane = said["pause"], place.partition
+        if "through" in said:
+            if "all" in said:
+                self._read.add(lane)
+            return
+        topic, partition, offset = said["origin"].decode().rsplit("/", 2)
+        self._held[topic, int(partition), int(offset)] = lane
+        self._mark(topic, int(partition), int(offset), _HELD)
+        self._claims["I4"].figures["set_aside"] += 1
+
     def observe(self, fields: Sequence[Any], record: Record, place: Place) -> None:
         """Take one ObserveOrder: [statement, policy, source]."""
         statement, policy, source = fields[:3]
@@ -208,9 +230,14 @@ class Journey:
             self._owe(1, "ask", order, sku, attempt)
 
     def answer(self, fields: Sequence[Any]) -> None:
-        """Take one StockAnswered: [order, sku, attempt, refusal, available]."""
+        """Take one StockAnswered: [order, sku, attempt, refusal, available, again]."""
         order, sku, attempt, refusal, available = fields[:5]
-        self._owe(-1, "ask", order, sku, attempt)
+        what = ("ask", order, sku, attempt)
+        if any(fields[5:6]):
+            self._owe(-1, "confirm", order, sku, attempt)
+            if self._open.get(what, 0) + self._excused[what] <= 0:
+                return  # The first answer came after all.
+        self._owe(-1, *what)
         if refusal is None:
             self._owe(1, "hold", order, sku)
         ask = self.asks.get(order, {}).get(attempt)
@@ -220,29 +247,37 @@ class Journey:
         if refusal is not None:
             ask.refused.append((sku, refusal, available))
 
-    def move_letter(self, verb: str, fields: Sequence[Any], record: Record, place: Place) -> None:
-        """Take one OccupyStock, ReleaseStock or ShipStock: [order, sku, …, cause]."""
+    def confirm_letter(self, fields: Sequence[Any], record: Record, place: Place) -> None:
+        """Take one ConfirmHold: [order, sku, attempt, …]."""
+        self._claims["I4"].figures["asked_again"] += 1
+        if not self._kept_whole(record, str(place)):
+            self._owe(1, "confirm", *fields[:3])
+
+    def move_letter(self, what: Sequence[Any], record: Record, place: Place) -> None:
+        """Take a letter that moves what is held, or brings it back: (verb, order, SKU, cause)."""
         self._claims["I4"].figures["stock_letters"] += 1
         if not self._kept_whole(record, str(place)):
-            self._owe(1, verb, fields[0], fields[1], fields[-1])
+            self._owe(1, *what)
 
     def stock_event(self, event: dict[str, Any]) -> None:
         """Take one stock event: a letter's outcome is a move, or that nothing moved."""
-        if event["event"] == "stock.answered":
-            self._owe(-1, "command", event["command"])
-        elif event["verb"] == "hold":
+        if event["verb"] == "hold":
             self._owe(-1, "hold", event["order"], event["sku"])
             self._as_asked(event)
-        else:
+        elif event["verb"] in OF_HOLDS | RETURNS:
             self._owe(-1, event["verb"], event["order"], event["sku"], event["cause"])
 
     def _as_asked(self, event: dict[str, Any]) -> None:
         sku, quantity = event["sku"], event["quantity"]
-        want = hash((sku, quantity, event["deadline_ms"], event["cause"]))
+        want = hash((sku, quantity, event.get("deadline_ms"), event["cause"]))
         asks = self.asks.get(event["order"], {})
         if not any(want in ask.wants for ask in asks.values()):
             where = f"{sku} version {event['version']}: {quantity} held by {event['order']}"
             self._claims["I4"].wrong(where, "quantity, deadline and cause as asked", "not asked so")
+
+    def command_answered(self, event: dict[str, Any]) -> None:
+        """Take the answer to an operator's command."""
+        self._owe(-1, "command", event["command"])
 
     # --- from operators --------------------------------------------------------------------------
 
@@ -252,9 +287,9 @@ class Journey:
         if not self._kept_whole(record, str(place)):
             self._owe(1, "forward", fields[0] if fields else str(place))
 
-    def stock_command(self, fields: Sequence[Any], record: Record, place: Place) -> None:
-        """Take an operator's command in the stock keeper's inbox."""
-        self._claims["I4"].figures["stock_commands"] += 1
+    def keeper_command(self, fields: Sequence[Any], record: Record, place: Place) -> None:
+        """Take an operator's command in the inbox of its keeper."""
+        self._claims["I4"].figures["keeper_commands"] += 1
         self._owe(-1, "forward", fields[0])
         if self._kept_whole(record, str(place)):
             self._excused["command", fields[0]] += 1
@@ -291,21 +326,33 @@ class Journey:
         counts = Counter(marks)
         counts.pop(0, None)
         claim.figures["raw"] += sum(n for bits, n in counts.items() if bits & _THERE)
+        for bits in (_OBSERVED, _PARKED):
+            counts[_THERE | bits] += counts.pop(_THERE | bits | _HELD, 0)
         claim.figures["observed"] += counts[_THERE | _OBSERVED]
         claim.figures["parked"] += counts[_THERE | _PARKED]
         claim.figures["probes"] += counts[_THERE | _PROBE]
         claim.figures["silent"] += counts[_THERE]
+        claim.figures["waiting"] += counts[_THERE | _HELD]
         fine = {_THERE | _OBSERVED, _THERE | _PARKED, _THERE | _PROBE}
+        fine |= {bits | _HELD for bits in fine}
         if set(counts) <= fine:
             return
         for offset, bits in enumerate(marks):
+            waits = bits == _THERE | _HELD
+            if waits and self._held[topic, partition, offset] not in self._read:
+                continue
             if bits and bits not in fine:
                 found = [word for bit, word in _WORDS if bits & bit] or ["silence"]
                 expected = "observed or parked" if bits & _THERE else "a raw message at this place"
                 claim.wrong(f"{topic}/{partition}/{offset}", expected, " and ".join(found))
 
 
-_WORDS = ((_OBSERVED, "observed"), (_PARKED, "parked"), (_PROBE, "a probe"))
+_WORDS = (
+    (_HELD, "set aside, and its pause is over"),
+    (_OBSERVED, "observed"),
+    (_PARKED, "parked"),
+    (_PROBE, "a probe"),
+)
 
 
 def _missing(left: int) -> str:

@@ -15,12 +15,14 @@ from msgspec import json, msgpack
 from streams.check.checker import Checker, Ends
 from streams.check.orders import AMOUNTS, TIMES, Story
 from streams.check.stock import Sku
-from streams.check.words import BUCKETS, KEEPERS, PUBLIC_LINE
+from streams.check.words import BUCKETS, KEEPERS, PUBLIC_LINE, SHORTFALL
 
 Row = Mapping[str, Any]
 _pack = msgpack.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+#: Stands for a topic where a delivery that nobody took is parked: no topic has it.
+_DELIVERIES = "deliveries"
 #: The topics the ledger reads.
 LEDGER_TOPICS = frozenset({"order-events", "stock-events", "order-details", "parked"})
 #: Opens the source under which an announced epoch is kept.
@@ -52,6 +54,9 @@ class LedgerCheck:
         self._lines: tuple[str, list[Row]] = ("", [])
         self._ignored = self._stock.ignored.copy()
         self._answers = dict(self._stock.answers)
+        self._shortfalls = dict(self._stock.shortfalls)
+        self._returns = dict(self._orders.returns)
+        self._quotas: set[tuple[str, str]] = set()
         self._parked: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
         self._sources: dict[tuple[str, int, str], tuple[int, int]] = {}
@@ -61,6 +66,9 @@ class LedgerCheck:
             "stock": self._balance,
             "stock_ledger": self._move,
             "holds": self._hold,
+            "quotas": self._quota,
+            "shortfalls": self._shortfall,
+            "returns": self._return,
             "orders": self._order,
             "order_lines": self._line,
             "order_events": self._event,
@@ -83,7 +91,8 @@ class LedgerCheck:
     def _balance(self, row: Row) -> None:
         claim, sku = self._claims["I1.postgres"], self._stock.skus.get(row["sku"])
         self._balances.add(row["sku"])
-        found = [[row[bucket] for bucket in BUCKETS], row["version"], ms(row["changed_at"])]
+        buckets = (*BUCKETS, SHORTFALL)
+        found = [[row[bucket] for bucket in buckets], row["version"], ms(row["changed_at"])]
         expected = [sku.balance, sku.version, sku.at_ms] if sku else _NOTHING
         claim.same(f"stock {row['sku']} (balance, version, changed)", expected, found)
 
@@ -100,6 +109,7 @@ class LedgerCheck:
             ms(row["at"]), row["verb"], row["quantity"], row["source"], row["target"],
             *[row[bucket] for bucket in BUCKETS], row["order_key"], ms(row["deadline_at"]),
             row["command_id"], row["operator"], row["reason"], row["cause"],
+            row["shortfall"], row["held"], row["quota"],
         ]  # fmt: skip
         if _pack(found) != published:
             claim.wrong(where, msgpack.decode(published), found)
@@ -119,6 +129,40 @@ class LedgerCheck:
                 found += [row["bucket"], ms(row["deadline_at"])]
         where = f"holds {pair[1]} by {pair[0]} (live, quantity, version …)"
         self._claims["T21.postgres"].same(where, expected, found)
+
+    def _quota(self, row: Row) -> None:
+        claim, pair = self._claims["I1.postgres"], (row["sku"], row["quota"])
+        self._quotas.add(pair)
+        sku = self._stock.skus.get(pair[0])
+        quota = sku.quotas.get(pair[1]) if sku else None
+        expected: object = _NOTHING
+        if quota is not None:
+            expected = [
+                quota.starts_ms, quota.ends_ms, quota.allotted, quota.left, quota.version,
+                quota.said, quota.ended_ms,
+            ]  # fmt: skip
+        found = [
+            ms(row["starts_at"]), ms(row["ends_at"]), row["allotted"], row["remains"],
+            row["version"], ms(row["changed_at"]), ms(row["ended_at"]),
+        ]  # fmt: skip
+        claim.same(f"quota {pair[1]} of {pair[0]}", expected, found)
+
+    def _shortfall(self, row: Row) -> None:
+        said = (
+            ms(row["at"]), row["before"], row["shortfall"], row["held"], row["cause"],
+        )  # fmt: skip
+        expected = self._shortfalls.pop((row["sku"], row["version"]), _NOTHING)
+        where = f"shortfalls {row['sku']} version {row['version']}"
+        self._claims["I7.postgres"].same(where, expected, said)
+
+    def _return(self, row: Row) -> None:
+        said = (
+            ms(row["at"]), row["sku"], row["quantity"], row["disposition"], row["command_id"],
+            row["operator"], row["reason"],
+        )  # fmt: skip
+        expected = self._returns.pop((row["order_key"], row["version"]), _NOTHING)
+        where = f"returns {row['order_key']} version {row['version']}"
+        self._claims["I7.postgres"].same(where, expected, said)
 
     def _release(self, row: Row) -> None:
         said = (
@@ -204,6 +248,9 @@ class LedgerCheck:
         if row["stage"] == "ledger":
             claim.figures["parked_by_the_ledger"] += 1
             return
+        if row["topic"] == _DELIVERIES:
+            claim.figures["not_delivered"] += 1
+            return
         known = self._journey.parked.get(id_)
         if known is None:
             claim.wrong(f"parked {id_}", _NOTHING, "a row")
@@ -233,6 +280,7 @@ class LedgerCheck:
         """Say what PostgreSQL lacks, and where its positions stand."""
         self._close_lines()
         self._close_stock()
+        self._close_trails()
         self._close_orders()
         for id_ in self._journey.parked.keys() - self._parked:
             self._claims["I12.postgres"].wrong(f"parked {id_}", "a row", "none")
@@ -282,12 +330,23 @@ class LedgerCheck:
         for command, answer in self._answers.items():
             missing.wrong(f"command_answers {command}", answer, "no row")
 
+    def _close_trails(self) -> None:
+        for (name, version), said in self._shortfalls.items():
+            where = f"shortfalls {name} version {version}"
+            self._claims["I7.postgres"].wrong(where, said, "no row")
+        for (order, version), back in self._returns.items():
+            where = f"returns {order} version {version}"
+            self._claims["I7.postgres"].wrong(where, back, "no row")
+
     def _close_holds(self, name: str, sku: Sku) -> None:
         claim = self._claims["T21.postgres"]
         for order, hold in sku.holds.items():
             claim.figures["open_holds"] += hold.live
             if (order, name) not in self._holds:
                 claim.wrong(f"holds {name} by {order}", hold.words(), "no row")
+        for quota, row in sku.quotas.items():
+            if (name, quota) not in self._quotas:
+                self._claims["I1.postgres"].wrong(f"quota {quota} of {name}", row.left, "no row")
 
     def _close_orders(self) -> None:
         claim, missing = self._claims["I8.postgres"], self._claims["I7.postgres"]

@@ -36,10 +36,12 @@ class Story:
         "deadline_ms",
         "ignored",
         "ignored_why",
+        "kept",
         "last",
         "lines",
         "lines_version",
         "offsets",
+        "parcels",
         "pending",
         "platform",
         "prints",
@@ -47,6 +49,8 @@ class Story:
         "refund",
         "refunded",
         "reservation",
+        "returned",
+        "shipped",
         "short",
         "snapshot",
         "told_attempt",
@@ -74,6 +78,13 @@ class Story:
         self.told_attempt: int | None = None
         self.deadline_ms: int | None = None
         self.short: list[Any] | None = None
+        #: The last verdict refused what an edit wanted more, and left what was held.
+        self.kept = False
+        #: SKU -> disposition -> units that came back.
+        self.returned: dict[str, dict[str, int]] = {}
+        #: (carrier, number) of each parcel of ours, and the units by line that left in them.
+        self.parcels: list[tuple[str, str]] = []
+        self.shipped: dict[str, int] = {}
         self.case: str | None = None
         self.ignored = 0
         self.ignored_why: str | None = None
@@ -112,7 +123,12 @@ class OrderFold:
             "order.status": self._moved_on,
             "order.refund": self._refunded,
             "order.case": self._case,
+            "order.settled": self._settled,
+            "order.returned": self._returned,
+            "order.shipped": self._shipped,
         }
+        #: (order, version) -> what a return said.
+        self.returns: dict[tuple[str, int], tuple[Any, ...]] = {}
 
     def told(self, event: dict[str, Any], bytes_: bytes, offset: int) -> None:
         """Take one order event, with the bytes it was published as."""
@@ -187,16 +203,16 @@ class OrderFold:
 
     # --- the verdict -----------------------------------------------------------------------------
 
-    def _ask(self, key: str, story: Story) -> None:
-        """The next attempt is pending once the statement that caused it has been told."""
+    def _ask(self, key: str, story: Story, cause: str | None = None) -> None:
+        """The next attempt is pending once the statement, or command, that caused it is told."""
         if story.pending is None:
             ask = self._asks.get(key, {}).get(story.attempt + 1)
-            if ask is not None and ask.cause == story.cause:
+            if ask is not None and ask.cause == (cause or story.cause):
                 story.pending = story.attempt + 1
 
     def _reserved(self, key: str, story: Story, event: dict[str, Any]) -> None:
         self._verdict(key, story, event)
-        story.reservation = "partial" if event["short"] else "reserved"
+        story.reservation, story.kept = "partial" if event["short"] else "reserved", False
         story.deadline_ms = event["deadline_ms"]
         where = self._where(key, event)
         if event["short"] and not self._statements.is_partial(key):
@@ -204,7 +220,9 @@ class OrderFold:
 
     def _refused(self, key: str, story: Story, event: dict[str, Any]) -> None:
         self._verdict(key, story, event)
-        story.reservation, story.deadline_ms = "short", None
+        story.kept = event["kept"]
+        story.reservation = "partial" if story.kept else "short"
+        story.deadline_ms = event["deadline_ms"]
         if not event["short"]:
             self._claims["I6"].wrong(self._where(key, event), "what it is short of", "nothing")
 
@@ -265,6 +283,57 @@ class OrderFold:
     def _case(self, key: str, story: Story, event: dict[str, Any]) -> None:  # noqa: ARG002  every teller has this shape
         story.case = event["case"]
         self._claims["I6"].figures["cases"] += 1
+
+    def _settled(self, key: str, story: Story, event: dict[str, Any]) -> None:
+        claim = self._claims["I13"]
+        if story.case is None:
+            self._claims["I6"].wrong(self._where(key, event), "an open case", "none")
+        for word in ("command", "operator", "reason"):
+            if not event[word]:
+                claim.wrong(self._where(key, event), f"its {word}", f"{word} is empty")
+        story.case = event["open_case"]
+        if event["choice"] != "backorder":
+            # What was given up is missing beside what is held, and nobody is short of it any more.
+            story.kept = True
+        self._ask(key, story, event["cause"])
+
+    def _returned(self, key: str, story: Story, event: dict[str, Any]) -> None:
+        back = story.returned.setdefault(event["sku"], {})
+        disposition, units = event["disposition"], event["quantity"]
+        back[disposition] = back.get(disposition, 0) + units
+        where = f"{self._where(key, event)}: {event['sku']} back in all"
+        self._claims["I6"].same(where, sum(back.values()), event["returned"])
+        for word in ("command", "operator", "reason"):
+            if not event[word]:
+                claim = self._claims["I13"]
+                claim.wrong(self._where(key, event), f"its {word}", f"{word} is empty")
+        self.returns[key, event["version"]] = (
+            event["at_ms"], event["sku"], units, disposition, event["command"], event["operator"],
+            event["reason"],
+        )  # fmt: skip
+        self._claims["I6"].figures["returns"] += 1
+
+    def _shipped(self, key: str, story: Story, event: dict[str, Any]) -> None:
+        """A parcel of ours: they are counted without a gap, and no line leaves more than whole."""
+        claim, where = self._claims["I6"], self._where(key, event)
+        claim.same(f"{where}: its number", len(story.parcels) + 1, event["parcel"])
+        claim.same(f"{where}: those before", story.parcels, [(*each,) for each in event["earlier"]])
+        story.parcels.append((event["carrier"], event["tracking_number"]))
+        if not event["lines"]:
+            claim.wrong(where, "something in the parcel", "nothing")
+        at, units = PUBLIC_LINE.index("line_id"), PUBLIC_LINE.index("quantity")
+        ordered = {line[at]: line[units] for line in msgpack.decode(story.lines or b"\x90")}
+        for line in event["lines"]:
+            id_ = line["line_id"]
+            story.shipped[id_] = story.shipped.get(id_, 0) + line["quantity"]
+            most = ordered.get(id_, 0) - story.shipped[id_]
+            if line["quantity"] < 1 or not 0 <= line["left"] <= most:
+                claim.wrong(f"{where}: line {id_}", f"some of it, and {most} left at most", line)
+        for word in ("command", "operator", "reason"):
+            if not event[word]:
+                self._claims["I13"].wrong(where, f"its {word}", f"{word} is empty")
+        story.reservation = event["reservation"]
+        claim.figures["parcels"] += 1
 
     # --- at the end ------------------------------------------------------------------------------
 

@@ -47,8 +47,14 @@ def address(settings: Settings) -> str | None:
 
 
 def roles(settings: Settings) -> list[str]:
-    """Return the names of the roles that serve: the ledger's and the reader's."""
-    served = (settings.postgres_ledger, settings.postgres_reader)
+    """Return the names of the roles that serve, as far as their addresses are given."""
+    served = (
+        settings.postgres_ledger,
+        settings.postgres_reader,
+        settings.postgres_poller,
+        settings.postgres_operations,
+        settings.postgres_console,
+    )
     names = [urlsplit(dsn.get_secret_value()).username for dsn in served if dsn is not None]
     return [unquote(name) for name in names if name]
 

@@ -9,25 +9,47 @@ field shows up as a red test and not as a wrong verdict.
 # --- stock ----------------------------------------------------------------------------------------
 
 BUCKETS = ("available", "locked", "occupied", "reserved", "frozen")
+#: Held and not there: a bucket that counts down.
+SHORTFALL = "shortfall"
 #: verb -> the pairs (from, to) it may move units between; None is the world outside.
 PATHS: dict[str, frozenset[tuple[str | None, str | None]]] = {
     "receive": frozenset({(None, "available")}),
     "adjust_up": frozenset({(None, "available")}),
     "adjust_down": frozenset({("available", None)}),
-    "hold": frozenset({("available", "locked"), ("reserved", "locked")}),
+    "hold": frozenset({("available", "locked"), ("available", "occupied")}),
     "occupy": frozenset({("locked", "occupied")}),
-    "release": frozenset(
-        (held, back) for held in ("locked", "occupied") for back in ("available", "reserved")
-    ),
-    "expire": frozenset({("locked", "available"), ("locked", "reserved")}),
+    "release": frozenset({("locked", "available"), ("occupied", "available")}),
+    "expire": frozenset({("locked", "available")}),
     "ship": frozenset({("occupied", None)}),
     "freeze": frozenset({("available", "frozen")}),
     "unfreeze": frozenset({("frozen", "available")}),
+    "count_up": frozenset({(None, "available")}),
+    "count_down": frozenset({("available", None)}),
+    "count_short": frozenset({("shortfall", None)}),
+    "cover": frozenset({("available", "shortfall")}),
+    "found": frozenset({(None, "shortfall")}),
+    "return": frozenset({(None, "available")}),
+    "return_frozen": frozenset({(None, "frozen")}),
+    "allot": frozenset({("available", "reserved")}),
+    "give_back": frozenset({("reserved", "available")}),
+    "draw": frozenset({("reserved", "available")}),
+    "restore": frozenset({("available", "reserved")}),
 }
 #: The only verbs that bring units in or out.
-CHANGE_ON_HAND = frozenset({"receive", "ship", "adjust_up", "adjust_down"})
+CHANGE_ON_HAND = frozenset(
+    verb for verb, paths in PATHS.items() if any(None in path for path in paths)
+)
 ENDS_A_HOLD = frozenset({"release", "expire", "ship"})
-BY_HAND = frozenset({"receive", "adjust_up", "adjust_down", "freeze", "unfreeze"})
+OF_HOLDS = ENDS_A_HOLD | {"hold", "occupy"}
+RETURNS = frozenset({"return", "return_frozen"})
+#: Verb of a quota -> what it does to the units the quota has left.
+OF_QUOTAS = {"allot": 1, "restore": 1, "give_back": -1, "draw": -1}
+BY_HAND = frozenset(
+    {
+        "receive", "adjust_up", "adjust_down", "freeze", "unfreeze",
+        "count_up", "count_down", "count_short", "return", "return_frozen", "allot",
+    }
+)  # fmt: skip
 
 # --- orders ---------------------------------------------------------------------------------------
 
@@ -61,6 +83,8 @@ HELD_IN = {"locked": "locked", "occupied": "occupied"}
 
 # --- layouts: the places of fields in MessagePack arrays ------------------------------------------
 
+#: An operator's command about an order, and what it is answered with.
+ABOUT_ORDERS = frozenset({"ReturnGoods", "SettleCase", "ShipOrder"})
 #: Table of the order keeper, without tag.
 ORDER_FIELDS = (
     "key", "platform", "shop", "order_id", "version", "policy", "cause", "status", "status_said",
@@ -68,7 +92,8 @@ ORDER_FIELDS = (
     "shipped_at", "completed_at", "updated_at", "currency", "total", "shipping", "discount", "tax",
     "paid", "lines", "payment_method", "invoice", "notices", "content_at", "buyer", "buyer_at",
     "receiver", "receiver_at", "shipments", "shipments_at", "demands", "attempt", "deadline_ms",
-    "undecided", "announced", "announced_refund", "cases",
+    "undecided", "announced", "announced_refund", "cases", "warehouse", "since_ms", "reminded",
+    "settled", "answers", "parcels",
 )  # fmt: skip
 STATEMENT_FIELDS = (
     "platform", "shop", "order_id", "status", "status_said", "refund", "created_at", "paid_at",
@@ -78,7 +103,7 @@ STATEMENT_FIELDS = (
 )  # fmt: skip
 LINE_FIELDS = (
     "line_id", "quantity", "platform_sku", "merchant_sku", "sku", "title", "unit_price",
-    "line_total", "refund", "status_said",
+    "line_total", "refund", "status_said", "components", "shipped",
 )  # fmt: skip
 #: A line as subscribers see it, and where the row and the statement have the same.
 PUBLIC_LINE = (
@@ -90,17 +115,26 @@ PARKED_FIELDS = (
     "id", "stage", "cause", "field", "reason", "topic", "partition", "offset", "key", "value",
     "seen_ms", "platform", "shop",
 )  # fmt: skip
-DEMAND_FIELDS = ("sku", "quantity", "held", "refusal", "available")
-POLICY_FIELDS = ("hold_for_ms", "partial", "go_live_ms")
+DEMAND_FIELDS = (
+    "sku", "quantity", "held", "refusal", "available", "shipped", "returned",
+)  # fmt: skip
+POLICY_FIELDS = ("hold_for_ms", "partial", "go_live_ms", "quota", "warehouse")
 SOURCE_FIELDS = ("topic", "partition", "offset", "adapter", "digest", "received_ms")
-STOCK_FIELDS = (*BUCKETS, "version")
-HOLD_FIELDS = ("quantity", "bucket", "origin", "deadline_ms")
+STOCK_FIELDS = (*BUCKETS, "version", SHORTFALL)
+HOLD_FIELDS = ("quantity", "bucket", "origin", "deadline_ms", "quota", "drawn")
+QUOTA_FIELDS = ("sku", "name", "starts_ms", "ends_ms", "allotted", "left", "cause")
 #: Letters, after their tag.
-HOLD_STOCK_FIELDS = ("order", "sku", "quantity", "attempt", "deadline_ms", "cause")
-ANSWER_FIELDS = ("order", "sku", "attempt", "refusal", "available")
+HOLD_STOCK_FIELDS = (
+    "order", "sku", "quantity", "attempt", "deadline_ms", "cause", "quota", "grow",
+)  # fmt: skip
+CONFIRM_FIELDS = ("order", "sku", "attempt", "quantity", "cause")
+ANSWER_FIELDS = ("order", "sku", "attempt", "refusal", "available", "again")
 #: OccupyStock and ShipStock; ReleaseStock has its verb before the cause.
 MOVE_STOCK_FIELDS = ("order", "sku", "cause")
-RELEASE_STOCK_FIELDS = ("order", "sku", "verb", "cause")
+RELEASE_STOCK_FIELDS = ("order", "sku", "verb", "cause", "quantity")
+RETURN_STOCK_FIELDS = (
+    "order", "sku", "quantity", "disposition", "command", "reason", "operator", "cause",
+)  # fmt: skip
 
 #: Keeper number in a letter's prefix -> its name on public events.
 KEEPERS = {1: "orders", 2: "stock"}
@@ -116,5 +150,9 @@ ORDER_TAGS = frozenset(
         "order.status",
         "order.refund",
         "order.case",
+        "order.settled",
+        "order.returned",
+        "order.shipped",
+        "order.answered",
     }
 )

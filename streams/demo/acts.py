@@ -16,8 +16,7 @@ from rich.console import Console
 
 from schemas.errors import OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
-from streams import check, logs
-from streams.cli import commanding
+from streams import check, commanding, logs
 from streams.clock import new_id
 from streams.demo import samples, stage, telling
 from streams.demo.troupe import Troupe

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import Rejected
 from schemas.orders import Line, Statement
-from schemas.reference import Reference, Shop, SkuMapping
+from schemas.reference import Shop, SkuMapping, Written
 from streams.adapters import ADAPTERS
 from streams.feed import trade
 
@@ -31,9 +31,9 @@ def files() -> list[tuple[str, Path]]:
     ]
 
 
-def reference(hold_for_ms: int) -> list[Reference]:
+def reference(hold_for_ms: int) -> list[Written]:
     """Return the shops of the demo and the mappings its samples need."""
-    shops: list[Reference] = [
+    shops: list[Written] = [
         Shop(platform=platform, shop=shop, name=shop, hold_for_ms=hold_for_ms)
         for platform in PLATFORMS
         for shop in (SHOP, trade.SHOP)

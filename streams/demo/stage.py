@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from schemas.errors import LedgerUnavailable, Misconfigured
-from schemas.reference import Reference
+from schemas.reference import Written
 from streams import reference
 from streams.engine import admin
 from streams.postgres import schema
@@ -29,6 +29,9 @@ PARTITIONS = 4
 _NAME = re.compile(r"demo-(\d{14})-")
 _DATABASE = re.compile(r"orderflow_demo_(\d{14})")
 _OBJECT_IN_USE = "55006"
+#: Who connects to PostgreSQL, and whom the workers of the demo cannot do without.
+_ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
+_NEEDED = ("owner", "ledger", "reader", "callbacks")
 
 
 class Stage(NamedTuple):
@@ -45,7 +48,8 @@ class Stage(NamedTuple):
         # The password stays out of sight: only the name of the database is replaced.
         redirects = " ".join(
             f"ORDERFLOW_POSTGRES_{role}=${{ORDERFLOW_POSTGRES_{role}%/*}}/{self.database}"
-            for role in ("OWNER", "LEDGER", "READER")
+            for role in (name.upper() for name in _ROLES)
+            if f"ORDERFLOW_POSTGRES_{role}" in self.env
         )
         return [
             "set -a; . .local/stack.env",
@@ -55,22 +59,17 @@ class Stage(NamedTuple):
         ]
 
 
-async def build(around: Settings, entries: list[Reference]) -> Stage:
+async def build(around: Settings, entries: list[Written]) -> Stage:
     """Make a fresh installation ready: topics, database, reference data."""
-    owner, ledger, reader = _addresses(around)
+    given = _addresses(around)
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
     prefix, database = f"demo-{stamp}-", f"orderflow_demo_{stamp}"
-    dsns = {
-        name: _elsewhere(dsn, database)
-        for name, dsn in (
-            ("postgres_owner", owner), ("postgres_ledger", ledger), ("postgres_reader", reader),
-        )
-    }  # fmt: skip
+    dsns = {f"postgres_{name}": _elsewhere(dsn, database) for name, dsn in given.items()}
     secrets = {name: SecretStr(dsn) for name, dsn in dsns.items()}
     settings = load(topic_prefix=prefix, partitions=PARTITIONS, slot="", **secrets)
     await remove_earlier(around)
-    await _create_database(owner, database)
-    roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}
+    await _create_database(given["owner"], database)
+    roles = {name: schema.role_of(dsn) for name, dsn in given.items() if name != "owner"}
     await schema.migrate(dsns["postgres_owner"], **roles)
     await admin.apply(settings)
     await reference.apply(settings, entries, prune=False)
@@ -84,13 +83,13 @@ async def build(around: Settings, entries: list[Reference]) -> Stage:
 
 async def remove(around: Settings, stage: Stage) -> None:
     """Remove *stage* again."""
-    if await _drop_database(_addresses(around)[0], stage.database):
+    if await _drop_database(_addresses(around)["owner"], stage.database):
         await _delete_topics(around, stage.prefix)
 
 
 async def remove_earlier(around: Settings) -> None:
     """Remove the demos of before that nobody is connected to."""
-    owner = _addresses(around)[0]
+    owner = _addresses(around)["owner"]
     connection = await connect(owner, name="orderflow-demo")
     try:
         rows = await connection.fetch("SELECT datname FROM pg_database")
@@ -102,14 +101,14 @@ async def remove_earlier(around: Settings) -> None:
             await _delete_topics(around, f"demo-{stamp}-")
 
 
-def _addresses(settings: Settings) -> tuple[str, str, str]:
-    found = (settings.postgres_owner, settings.postgres_ledger, settings.postgres_reader)
-    owner, ledger, reader = (secret.get_secret_value() if secret else "" for secret in found)
-    if not (owner and ledger and reader):
-        raise Misconfigured(
-            "Set ORDERFLOW_POSTGRES_OWNER, _LEDGER and _READER, or run `make demo`, which does."
-        )
-    return owner, ledger, reader
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Return the addresses that are set, by the role that connects with them."""
+    secrets = {name: getattr(settings, f"postgres_{name}") for name in _ROLES}
+    found = {name: secret.get_secret_value() for name, secret in secrets.items() if secret}
+    if missing := [name for name in _NEEDED if name not in found]:
+        variables = ", ".join(f"ORDERFLOW_POSTGRES_{name.upper()}" for name in missing)
+        raise Misconfigured(f"Set {variables}, or run `make demo`, which does.")
+    return found
 
 
 def _elsewhere(dsn: str, database: str) -> str:

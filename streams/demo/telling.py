@@ -21,7 +21,7 @@ def tell(
         console.print(line, markup=False, soft_wrap=True)
     if look_around:
         console.print("\nThis installation is kept until the next demo. To look around in it:")
-        for line in (*look_around, "orderflow parked list"):
+        for line in (*look_around, "orderflow exceptions list"):
             console.print(f"  {line}", markup=False, soft_wrap=True)
     said = "EVERYTHING HOLDS" if outcome["ok"] else "NOT EVERYTHING HOLDS"
     console.print(f"\n{said}: {outcome['orders']:,} orders in {outcome['seconds']:.0f} s.")

@@ -114,12 +114,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 async def _is_ready(port: int) -> bool:
-    """Ask a worker's /ready."""
+    """Ask a worker's /readyz."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(_READY_EVERY_S):
             reader, writer = await asyncio.open_connection(_HERE, port)
             try:
-                writer.write(b"GET /ready HTTP/1.1\r\nHost: demo\r\n\r\n")
+                writer.write(b"GET /readyz HTTP/1.1\r\nHost: demo\r\n\r\n")
                 return b" 200 " in await reader.readuntil(b"\r\n")
             finally:
                 writer.close()

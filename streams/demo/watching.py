@@ -22,6 +22,7 @@ from agents.ledger import LEDGER_TOPICS
 from schemas.errors import Unavailable
 from streams import topics
 from streams.demo.samples import PLATFORMS
+from streams.ending import end
 from streams.postgres.reads import Reads
 from streams.settings import Settings
 
@@ -155,8 +156,7 @@ class View:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end(self._task)
         if self._live:
             self._live.stop()
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import Rejected
-from streams.adapters import ADAPTERS
 from streams.feed.sending import Raw, Sender
+from streams.raw_records import key_of
 from streams.settings import Settings
 from streams.topics import PLATFORMS, RAW_BYTES_MAX
 
@@ -83,6 +83,5 @@ def _message(platform: str, file: Path, shop: str) -> Raw:
             f"{file}: {len(payload)} bytes; a message has at most "
             f"{RAW_BYTES_MAX - _ENVELOPE_BYTES}."
         )
-    adapter = ADAPTERS.get(platform)
-    key = adapter.key_of(payload) if adapter else None
-    return Raw(platform, shop, key, payload, {"file": str(file), "platform": platform})
+    about = {"file": str(file), "platform": platform}
+    return Raw(platform, shop, key_of(platform, payload), payload, about)

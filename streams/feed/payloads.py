@@ -22,6 +22,8 @@ class Step(StrEnum):
 
     CREATED = "created"
     PAID = "paid"
+    #: The first line has left, the others have not.
+    PARCEL = "parcel"
     SHIPPED = "shipped"
     #: Closed before anybody paid.
     CANCELLED = "cancelled"
@@ -30,12 +32,13 @@ class Step(StrEnum):
 
 
 #: Steps that say the order was paid.
-AFTER_PAYMENT = frozenset({Step.PAID, Step.SHIPPED, Step.REFUNDED})
+AFTER_PAYMENT = frozenset({Step.PAID, Step.PARCEL, Step.SHIPPED, Step.REFUNDED})
 
 #: The platform's own clock: seconds after the order was created, rising along every life.
 MODIFIED_AFTER_S: dict[Step, int] = {
     Step.CREATED: 0,
     Step.PAID: 40,
+    Step.PARCEL: 200,
     Step.SHIPPED: 300,
     Step.CANCELLED: 60,
     Step.REFUNDED: 120,
@@ -81,6 +84,13 @@ def render(draft: Draft, step: Step) -> bytes:
     return _RENDER[draft.platform](draft, step)
 
 
+def _of_line(step: Step, nth: int) -> Step:
+    """Return what a statement says of its *nth* line: a parcel takes the first alone."""
+    if step is not Step.PARCEL:
+        return step
+    return Step.SHIPPED if nth == 1 else Step.PAID
+
+
 def _at(draft: Draft, step: Step) -> int:
     return draft.created_s + MODIFIED_AFTER_S[step]
 
@@ -121,6 +131,7 @@ _TAOBAO_LINE = (
 _TAOBAO_STATUS = {
     Step.CREATED: b"WAIT_BUYER_PAY",
     Step.PAID: b"WAIT_SELLER_SEND_GOODS",
+    Step.PARCEL: b"SELLER_CONSIGNED_PART",
     Step.SHIPPED: b"WAIT_BUYER_CONFIRM_GOODS",
     Step.CANCELLED: b"TRADE_CLOSED_BY_TAOBAO",
     Step.REFUNDED: b"TRADE_CLOSED",
@@ -136,10 +147,11 @@ def _taobao(draft: Draft, step: Step) -> bytes:
         off = draft.discount if nth == 1 else 0
         sku, paid, oid = line.sku.encode(), _yuan(goods - off), draft.id + nth
         item = 698_000_000_000 + line.number
+        its = _TAOBAO_STATUS[_of_line(step, nth)]
         lines.append(
             _TAOBAO_LINE % (
                 oid, oid, item, 4_970_000_000_000 + line.number, sku, _yuan(line.price),
-                line.quantity, _yuan(goods), paid, _yuan(off), paid, status, refund, sku, sku,
+                line.quantity, _yuan(goods), paid, _yuan(off), paid, its, refund, sku, sku,
             )
         )  # fmt: skip
     return _TAOBAO % (
@@ -192,6 +204,7 @@ _DOUYIN_LINE = (
 _DOUYIN_STATUS = {
     Step.CREATED: (1, 1),
     Step.PAID: (2, 2),
+    Step.PARCEL: (101, 101),
     Step.SHIPPED: (3, 3),
     Step.CANCELLED: (4, 4),
     Step.REFUNDED: (4, 21),
@@ -209,9 +222,10 @@ def _douyin(draft: Draft, step: Step) -> bytes:
         goods = line.price * line.quantity
         off = draft.discount if nth == 1 else 0
         sku, product = line.sku.encode(), 3_690_000_000_000_000_000 + line.number
+        its = _DOUYIN_STATUS[_of_line(step, nth)]
         lines.append(
             _DOUYIN_LINE % (
-                draft.id + nth, draft.id, status, main, product, product,
+                draft.id + nth, draft.id, *its, product, product,
                 1_788_200_000_000_000_000 + line.number, sku, sku, line.price, line.quantity,
                 goods, goods, goods - off, off, off, draft.created_s, pay_time, modified,
                 *after_sale,
@@ -266,10 +280,14 @@ _SHOPIFY_REFUND = (
 _SHOPIFY_FINANCIAL = {
     Step.CREATED: b"pending",
     Step.PAID: b"paid",
+    Step.PARCEL: b"paid",
     Step.SHIPPED: b"paid",
     Step.CANCELLED: b"voided",
     Step.REFUNDED: b"refunded",
 }
+
+
+_SHOPIFY_FULFILLED = {Step.SHIPPED: b'"fulfilled"', Step.PARCEL: b'"partial"'}
 
 
 def _usd(minor: int) -> bytes:
@@ -284,7 +302,7 @@ def _shopify(draft: Draft, step: Step) -> bytes:
     id_, modified = draft.id, _offset(_at(draft, step))
     closed = step in (Step.CANCELLED, Step.REFUNDED)
     shipped = step is Step.SHIPPED
-    fulfilled = b'"fulfilled"' if shipped else b"null"
+    fulfilled = _SHOPIFY_FULFILLED.get(step, b"null")
     fulfillments = (
         _SHOPIFY_FULFILLMENT % (id_ + 1, id_, modified, modified, id_) if shipped else b"[]"
     )
@@ -300,7 +318,10 @@ def _shopify(draft: Draft, step: Step) -> bytes:
         else b""
     )
     number = 1_000 + id_ % 1_000_000
-    lines = b",".join(_shopify_line(draft, nth, fulfilled) for nth in range(len(draft.lines)))
+    lines = b",".join(
+        _shopify_line(draft, nth, _SHOPIFY_FULFILLED.get(_of_line(step, nth + 1), b"null"))
+        for nth in range(len(draft.lines))
+    )
     return _SHOPIFY % (
         id_, id_, b'"customer"' if closed else b"null", b'"%b"' % modified if closed else b"null",
         number, _offset(draft.created_s), number, _SHOPIFY_FINANCIAL[step], fulfilled, number,

@@ -13,13 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import aiokafka
 import orjson
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from agents.intake import SHOP_HEADER
 from schemas.errors import BrokerUnavailable
-from streams import topics
+from streams import raw_records, topics
 from streams.clock import now_ms
 from streams.engine.admin import verify
 from streams.engine.partitions import partitioner
@@ -50,13 +48,7 @@ class Sender:
     def __init__(self, settings: Settings, platforms: Sequence[str], log: Path | None) -> None:
         self._settings = settings
         self._topics = {platform: topics.raw(platform) for platform in platforms}
-        self._producer = aiokafka.AIOKafkaProducer(
-            bootstrap_servers=settings.kafka,
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=_BATCH_BYTES_MAX,
-            max_request_size=topics.RAW_BYTES_MAX,
-        )
+        self._producer = raw_records.producer(settings, max_batch_size=_BATCH_BYTES_MAX)
         self._log = log.open("wb") if log else None
         self._open: dict[tuple[str, int], tuple[Any, list[Mapping[str, Any]]]] = {}
         self._under_way: deque[tuple[asyncio.Future[Any], list[Mapping[str, Any]]]] = deque()
@@ -96,7 +88,7 @@ class Sender:
         declared = self._topics[message.platform]
         lane = (declared, self._partition(declared, message.key))
         at = now_ms()
-        headers = [(SHOP_HEADER, message.shop.encode())]
+        headers = raw_records.headers_of(message.shop)
         waiting = self._open.get(lane)
         if waiting is None or not _append(waiting[0], message, at, headers):
             if waiting is not None:

@@ -61,6 +61,10 @@ class Trade:
     #: Never paid, so that their hold runs out.
     abandoned: float = 0.0
     shipped: float = 0.3
+    #: Paid with one unit more or less of the first line than was ordered.
+    edited: float = 0.0
+    #: Of what is shipped, in two parcels.
+    parcels: float = 0.0
     #: Nothing but the first statement of each order.
     unpaid: bool = False
     #: How long the shop holds an unpaid order, as its reference data says.
@@ -81,7 +85,9 @@ class Trade:
                 f"give at least one platform, {_LINES} SKUs, and no negative number"
             )
         fates = self.cancel + self.late_payments + self.abandoned
-        shares = (self.duplicates, self.reorder, self.shipped, fates)
+        shares = (
+            self.duplicates, self.reorder, self.shipped, self.edited, self.parcels, fates,
+        )  # fmt: skip
         if min(self.cancel, self.late_payments, self.abandoned, *shares) < 0 or max(shares) > 1:
             raise ImpossibleTrade(
                 "every share lies between 0% and 100%, and so does the sum of what is cancelled, "
@@ -172,9 +178,13 @@ def _draft(trade: Trade, rng: Random, nth: int) -> Draft:
 def _life(trade: Trade, rng: Random, draft: Draft, placed_s: float) -> list[Statement]:
     """Return the statements of one order: its fate, then what the network does to them."""
     life, late = _fate(trade, rng)
+    ordered, draft = draft, _edited(draft) if _happens(rng, trade.edited) else draft
+    if Step.SHIPPED in life and _happens(rng, trade.parcels):
+        life = (*life[:-1], Step.PARCEL, life[-1])
     due_s, said = placed_s, []
     for step in life:
-        said.append(Statement(due_s, 0, draft, step, duplicate=False, late=False, early=False))
+        about = ordered if step is Step.CREATED else draft
+        said.append(Statement(due_s, 0, about, step, duplicate=False, late=False, early=False))
         due_s += 0.3 + 1.7 * rng.random()
     if late:
         paid_s = placed_s + trade.hold_for_s + LATE_BY_S
@@ -193,6 +203,18 @@ def _life(trade: Trade, rng: Random, draft: Draft, placed_s: float) -> list[Stat
         again = said[int(rng.random() * len(said))]
         said.append(again._replace(due_s=again.due_s + 2 * rng.random(), duplicate=True))
     return said
+
+
+def _happens(rng: Random, share: float) -> bool:
+    """Say whether it does; what never happens draws nothing, so older trades stay as they were."""
+    return share > 0 and rng.random() < share
+
+
+def _edited(draft: Draft) -> Draft:
+    """Return the order as the buyer changed it: one unit more or less of its first line."""
+    first, *rest = draft.lines
+    units = first.quantity - 1 if first.quantity > 1 else first.quantity + 1
+    return draft._replace(lines=(first._replace(quantity=units), *rest))
 
 
 def _fate(trade: Trade, rng: Random) -> tuple[tuple[Step, ...], bool]:
