@@ -1,9 +1,10 @@
 """
-The public contract: what stands on `order-events` and `stock-events`, as JSON Schema.
+The public contract: what stands on `order-events`, `stock-events` and `channel-events`, as JSON
+Schema.
 
 One document an event type, generated from the words in `schemas/`, so it cannot say anything else
-than what is sent; `EpochAnnounced` is an operator's and stands on both. A subscriber may rely on
-every field it finds here; it must not mind new ones:
+than what is sent; `EpochAnnounced` is an operator's and stands on the two that keepers write. A
+subscriber may rely on every field it finds here; it must not mind new ones:
 types only ever gain optional fields, and a name is never used again. A change that breaks this is
 a new type with the next major version.
 """
@@ -32,7 +33,8 @@ def text_of(document: object) -> str:
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
     told = {kind: route.topic for kind, route in ROUTES.items() if route.form is Form.EVENT}
-    everywhere = ", ".join(dict.fromkeys(told.values()))
+    keepers = [topic for kind, topic in told.items() if ROUTES[kind].home]
+    everywhere = ", ".join(dict.fromkeys(keepers))
     for kind, topic in (told | {EpochAnnounced: everywhere}).items():
         name = CE_TYPE.format(kind.__struct_config__.tag)  # type: ignore[attr-defined]
         document = json.schema(kind)

@@ -13,7 +13,13 @@ from schemas.orders import Policy, Status
 from schemas.stock import Bucket, Verb
 from tables.lifecycle import CANNOT_UNHAPPEN, GOALS, TRANSITIONS, Goal
 from tables.order_rows import Held
-from tables.reservations import ASKED_AGAIN, STEPS
+from tables.reservations import (
+    ANSWER_WITHIN_MS,
+    ASKED_AGAIN,
+    ASKED_ALONE,
+    MAPPED_WITHIN_MS,
+    STEPS,
+)
 from tables.stock import HELD, MOVES, ORIGIN, STANDS_IN, Relative
 
 _HOLD = f"{Policy().hold_for_ms // 60_000} minutes by default, by shop and payment method"
@@ -50,9 +56,21 @@ STATUSES: dict[Status, About] = {
 }
 
 DEMANDS: dict[Held, About] = {
-    Held.NEW: About("the order names the SKU", "order keeper", "until every SKU is mapped"),
-    Held.ASKED: About("`HoldStock` is out", "stock keeper", "one round trip; nothing moves before"),
-    Held.LOCKED: About("the stock keeper said yes", "buyer", _HOLD),
+    Held.NEW: About(
+        "the order names the SKU, or more of it",
+        "order keeper",
+        f"until every SKU is mapped; after {MAPPED_WITHIN_MS // 60_000} minutes a case",
+    ),
+    Held.ASKED: About(
+        "`HoldStock` is out",
+        "stock keeper",
+        f"one round trip; after {ANSWER_WITHIN_MS // 1000} s asked what became of it, "
+        f"after {ANSWER_WITHIN_MS * (ASKED_ALONE + 1) // 1000} s a case",
+    ),
+    Held.GRANTED: About(
+        "the stock keeper said yes to this one", "stock keeper", "until the others are answered"
+    ),
+    Held.LOCKED: About("the verdict is yes", "buyer", _HOLD),
     Held.OCCUPIED: About("paid", "warehouse", "none"),
     Held.SHIPPED: About("shipped", "nobody", "end"),
     Held.REFUSED: About("the stock keeper said no", "operator, if it is paid: a case", "none"),
@@ -66,15 +84,21 @@ BUCKETS: dict[Bucket, About] = {
     Bucket.LOCKED: About("held for an unpaid order", "buyer", _HOLD),
     Bucket.OCCUPIED: About("paid", "warehouse", "none"),
     Bucket.RESERVED: About("allotted to a campaign or channel", "channel", "the quota's window"),
-    Bucket.FROZEN: About("QC, damage, stocktake dispute", "warehouse", "none"),
+    Bucket.FROZEN: About("QC, damage, stocktake dispute, a damaged return", "warehouse", "none"),
+    Bucket.SHORTFALL: About(
+        "a stocktake found less than is held; counts down", "operator: a case is open", "none"
+    ),
 }
 
 #: Edges of a demand that no table holds: they are answers, deadlines and payments.
 _DEMAND_EDGES: tuple[tuple[Held, Held, str], ...] = (
-    (Held.ASKED, Held.LOCKED, "answered yes"),
+    (Held.ASKED, Held.GRANTED, "answered yes"),
+    (Held.GRANTED, Held.LOCKED, "all answered yes"),
+    (Held.GRANTED, Held.RELEASED, "another answered no / release"),
     (Held.ASKED, Held.REFUSED, "answered no"),
     (Held.LOCKED, Held.EXPIRED, "deadline passed"),
     (Held.NEW, Held.ADOPTED, "from before go-live"),
+    (Held.OCCUPIED, Held.OCCUPIED, "a parcel left / ship"),
     *((held, Held.NEW, "paid, so asked again") for held in Held if held in ASKED_AGAIN),
 )
 
@@ -114,8 +138,10 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "## A unit of stock"
     yield ""
-    yield "Only `receive`, `adjust` and `ship` touch the world outside, so the sum of the buckets"
-    yield "changes by nothing else. What is given back goes to where it came from."
+    yield "Only what is received, returned, shipped, adjusted or counted touches the world"
+    yield "outside, so the sum of the buckets, less the shortfall, changes by nothing else. A hold"
+    yield "draws from its quota first, and what it gives back is restored to it; what becomes"
+    yield "available covers a shortfall before anybody may have it."
     yield ""
     yield from _mermaid(_bucket_edges())
     yield ""
@@ -178,19 +204,16 @@ def _demand_edges() -> Iterator[str]:
 
 def _bucket_edges() -> Iterator[str]:
     for verb, move in MOVES.items():
-        for source in _sources(verb, move.source):
-            target = _target(move.target)
-            if source != target:
-                yield f"{source} --> {target} : {verb}"
+        for source in _places(verb, move.source):
+            for target in _places(verb, move.target):
+                if source != target:
+                    yield f"{source} --> {target} : {verb}"
 
 
-def _sources(verb: Verb, place: Bucket | Relative | None) -> list[str]:
+def _places(verb: Verb, place: Bucket | Relative | None) -> list[str]:
+    """Return the buckets that one end of a move may be, as they are drawn."""
     if place is HELD:
         return [str(bucket) for bucket in Bucket if bucket in STANDS_IN[verb]]
-    return ["[*]" if place is None else str(place)]
-
-
-def _target(place: Bucket | Relative | None) -> str:
     if place is ORIGIN:
-        return str(Bucket.AVAILABLE)
-    return "[*]" if place is None else str(place)
+        return [str(Bucket.AVAILABLE)]
+    return ["[*]" if place is None else str(place)]

@@ -16,19 +16,26 @@ import aiokafka
 import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from agents.intake import Destinations, Intake
 from agents.reference import Directory, reference_key
+from agents.warehouses import RULES
 from schemas.errors import BrokerUnavailable, Misconfigured, Rejected
-from schemas.reference import Reference, Shop, SkuMapping
+from schemas.reference import Kit, Shop, SkuMapping, Written
 from streams import topics
+from streams.adapters import ADAPTERS, FILES
 from streams.settings import Settings
 
 #: The topic is small; a poll brings all of it or waits for this long.
 _POLL_MS = 500
+#: How often it is looked whether the follower has come to the end.
+_LOOK_AGAIN_S = 0.02
 #: How long a broker may take to answer at all.
 _ANSWER_S = 20.0
 _PLACE = aiokafka.TopicPartition
 
 Entries = dict[bytes, bytes]
+#: How the keys of pauses begin.
+PAUSE_KEYS = b"pause/"
 
 
 class UnreadableReference(Rejected):
@@ -36,10 +43,11 @@ class UnreadableReference(Rejected):
 
 
 class ReferenceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a reference file holds: `[[shops]]` and `[[skus]]`."""
+    """What a reference file holds: `[[shops]]`, `[[skus]]` and `[[kits]]`."""
 
     shops: tuple["ShopEntry", ...] = ()
     skus: tuple["SkuEntry", ...] = ()
+    kits: tuple["KitEntry", ...] = ()
 
 
 class ShopEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +62,12 @@ class ShopEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     partial: bool = False
     go_live: Any = None
     sku_mapping: str = "identity"
+    safety_buffer: int = 0
+    stock_url: str = ""
+    quota: str = ""
+    warehouses: tuple[str, ...] = ()
+    warehouse_by: str = "first"
+    provinces: dict[str, str] = {}
 
 
 class SkuEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +77,14 @@ class SkuEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shop: str
     theirs: str
     ours: str
+
+
+class KitEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A SKU of ours that is made of others, and how many of each one takes."""
+
+    sku: str
+    #: SKU -> units.
+    parts: dict[str, int]
 
 
 class Applied(NamedTuple):
@@ -75,12 +97,13 @@ class Applied(NamedTuple):
     kept: tuple[str, ...]
 
 
-def read_file(path: Path) -> list[Reference]:
+def read_file(path: Path) -> list[Written]:
     """Return the entries of a TOML file; raises UnreadableReference naming the field."""
     try:
-        written = msgspec.convert(tomllib.loads(path.read_text("utf-8")), ReferenceFile)
-        entries: list[Reference] = [_shop(entry) for entry in written.shops]
-        entries += [SkuMapping(**msgspec.structs.asdict(entry)) for entry in written.skus]
+        said = msgspec.convert(tomllib.loads(path.read_text("utf-8")), ReferenceFile)
+        entries: list[Written] = [_shop(entry) for entry in said.shops]
+        entries += [SkuMapping(**msgspec.structs.asdict(entry)) for entry in said.skus]
+        entries += [_kit(entry) for entry in said.kits]
     except OSError as error:
         raise UnreadableReference(f"{path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeError, msgspec.ValidationError, ValueError) as error:
@@ -105,39 +128,84 @@ def _shop(entry: ShopEntry) -> Shop:
         "partial": entry.partial,
         "go_live_ms": round(live.timestamp() * 1000) if live is not None else 0,
         "sku_mapping": entry.sku_mapping,
+        "safety_buffer": entry.safety_buffer,
+        "stock_url": entry.stock_url,
+        "quota": entry.quota,
+        "warehouses": entry.warehouses,
+        "warehouse_by": entry.warehouse_by,
+        "provinces": entry.provinces,
     }
     return msgspec.convert({"type": "shop", **shop}, Shop)
 
 
-def _refuse_doubtful(path: Path, entries: Iterable[Reference]) -> None:
-    """What the types cannot say: known platforms, a known way of mapping, nothing twice."""
+def _kit(entry: KitEntry) -> Kit:
+    parts = [{"sku": sku, "quantity": units} for sku, units in entry.parts.items()]
+    return msgspec.convert({"type": "kit", "sku": entry.sku, "parts": parts}, Kit)
+
+
+def _refuse_doubtful(path: Path, entries: list[Written]) -> None:
+    """What the types cannot say: known platforms, known rules, nothing twice, no kit of kits."""
     seen = set()
+    kits = {entry.sku for entry in entries if isinstance(entry, Kit)}
     for entry in entries:
         key = reference_key(entry)
         if key in seen:
             raise UnreadableReference(f"{path}: {key.decode()} stands there twice.")
         seen.add(key)
-        if entry.platform not in topics.PLATFORMS:
-            known = ", ".join(topics.PLATFORMS)
-            raise UnreadableReference(
-                f"{path}: platform {entry.platform!r} is not known; it is one of {known}."
-            )
-        if isinstance(entry, Shop) and entry.sku_mapping not in ("identity", "listed"):
-            raise UnreadableReference(
-                f"{path}: sku_mapping of shop {entry.shop!r} is `identity` or `listed`, "
-                f"not {entry.sku_mapping!r}."
-            )
-        if isinstance(entry, SkuMapping) and not (entry.theirs and entry.ours):
-            raise UnreadableReference(f"{path}: a SKU of shop {entry.shop!r} is empty.")
+        why = _doubt(entry, kits)
+        if why:
+            raise UnreadableReference(f"{path}: {why}.")
 
 
-async def apply(settings: Settings, entries: Iterable[Reference], *, prune: bool) -> Applied:
+def _doubt(entry: Written, kits: set[str]) -> str:
+    """Return what cannot be right about *entry*, or nothing."""
+    if isinstance(entry, Kit):
+        inner = sorted(kits & {part.sku for part in entry.parts})
+        return f"kit {entry.sku!r} contains the kit {inner[0]!r}; name its parts" if inner else ""
+    if entry.platform not in topics.PLATFORMS:
+        known = ", ".join(topics.PLATFORMS)
+        return f"platform {entry.platform!r} is not known; it is one of {known}"
+    if isinstance(entry, SkuMapping):
+        return "" if entry.theirs and entry.ours else f"a SKU of shop {entry.shop!r} is empty"
+    if entry.sku_mapping not in ("identity", "listed"):
+        return (
+            f"sku_mapping of shop {entry.shop!r} is `identity` or `listed`, "
+            f"not {entry.sku_mapping!r}"
+        )
+    if not _is_stock_url(entry.stock_url):
+        return f"stock_url of shop {entry.shop!r} is an http:// or https:// address"
+    return _doubtful_warehouses(entry)
+
+
+def _doubtful_warehouses(shop: Shop) -> str:
+    if shop.warehouse_by not in RULES:
+        rules = ", ".join(RULES)
+        return f"warehouse_by of shop {shop.shop!r} is one of {rules}, not {shop.warehouse_by!r}"
+    for name in shop.warehouses:
+        if not name or "@" in name:
+            return f"a warehouse of shop {shop.shop!r} needs a name without @, not {name!r}"
+    unknown = sorted(set(shop.provinces.values()) - set(shop.warehouses))
+    if unknown:
+        return f"provinces of shop {shop.shop!r} name {unknown[0]!r}, which is no warehouse of it"
+    return ""
+
+
+def _is_stock_url(text: str) -> bool:
+    return not text or text.startswith(("http://", "https://"))
+
+
+async def apply(settings: Settings, entries: Iterable[Written], *, prune: bool) -> Applied:
     """Publish what differs from the topic; with *prune* also remove what is not in *entries*."""
     wanted = {reference_key(entry): msgspec.json.encode(entry) for entry in entries}
-    there = await read_all(settings)
+    # Pauses are no file's: they come and go by `orderflow intake pause` and `resume`.
+    there = {
+        key: value
+        for key, value in (await read_all(settings)).items()
+        if not key.startswith(PAUSE_KEYS)
+    }
     changed = {key: value for key, value in wanted.items() if there.get(key) != value}
     extra = sorted(there.keys() - wanted.keys())
-    await _publish(settings, {**changed, **(dict.fromkeys(extra) if prune else {})})
+    await publish(settings, {**changed, **(dict.fromkeys(extra) if prune else {})})
     return Applied(
         tuple(key.decode() for key in changed),
         tuple(key.decode() for key in extra) if prune else (),
@@ -146,7 +214,8 @@ async def apply(settings: Settings, entries: Iterable[Reference], *, prune: bool
     )
 
 
-async def _publish(settings: Settings, records: Mapping[bytes, bytes | None]) -> None:
+async def publish(settings: Settings, records: Mapping[bytes, bytes | None]) -> None:
+    """Put *records* on the topic, None as a tombstone; return when the broker has them."""
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True
     )
@@ -209,6 +278,17 @@ class Follower:
         except KafkaError as error:
             raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
 
+    async def caught_up(self) -> None:
+        """Return once everything that is on the topic now has been taken, while following."""
+        self.check()
+        try:
+            end = (await self._consumer.end_offsets([self._place]))[self._place]
+        except KafkaError as error:
+            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
+        while await self._consumer.position(self._place) < end:
+            self.check()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
     def follow(self) -> None:
         """Go on reading in the background."""
         self._following = asyncio.get_running_loop().create_task(self._follow())
@@ -233,6 +313,15 @@ class Follower:
         for records in (await self._consumer.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
                 self._take(record.key or b"", record.value)
+
+
+def intake_of(settings: Settings, directory: Directory) -> Intake:
+    """Return intake as this installation has it, reading by *directory*."""
+    to = Destinations(topics.ORDER_COMMANDS.name, topics.STOCK_COMMANDS.name, topics.PARKED.name)
+    adapters: Mapping[str, Any] = ADAPTERS  # frozen: their attributes are read-only
+    future_max_ms = int(settings.future_max.total_seconds() * 1000)
+    files: Mapping[str, Any] = FILES
+    return Intake(adapters, directory, to, future_max_ms, imported=files)
 
 
 async def directory_of(settings: Settings) -> tuple[Directory, Follower]:

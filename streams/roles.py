@@ -4,27 +4,34 @@ The roles of a worker, put together by hand from the page `streams/topology.py`.
 One function a role: it reads like the sentence in `LISTENERS`. Nothing is decided here.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from faust.types import TP
 from typing_extensions import override
 
-from agents.intake import Destinations, Intake
-from agents.intake import Output as Said
 from agents.ports import FramesHalted
 from schemas.errors import Misconfigured
-from streams import topics
-from streams.adapters import ADAPTERS
-from streams.engine.agent import Agent, Output
+from streams import tracing
+from streams.availability.asking import LedgerBalances
+from streams.availability.cache import WRITE_WITHIN_S, RedisCache, address
+from streams.availability.channels import ChannelTeller
+from streams.availability.telling import RedisMemory
+from streams.availability.writing import CacheWriter
+from streams.callbacks.sink import CallbackSink
+from streams.clock import now_ms
+from streams.delivering.serving import address_of
+from streams.engine.app import App
 from streams.engine.keeper import Keeper
-from streams.engine.rounds import Batch, Role, Work
+from streams.engine.rounds import Batch, Role
 from streams.engine.sink import Place, Sink
+from streams.pausing.intake import HoldingIntake
 from streams.postgres.ledger import PostgresLedger
-from streams.postgres.sink import LedgerSink
-from streams.reference import Follower, directory_of
+from streams.postgres.sink import LedgerSink, Prepared, causes_of
 from streams.settings import Settings
 from streams.topology import LISTENERS, ROUTES
+from streams.tracing import WRITE
 
 
 def build(settings: Settings, names: Iterable[str]) -> list[Role]:
@@ -43,7 +50,7 @@ def intake(settings: Settings) -> Role:
     """Raw messages and operators' commands, by adapters and reference data, to the two inboxes."""
     listener = LISTENERS["intake"]
     writes_to = [topic.name for topic in listener.writes]
-    return Agent(listener.name, listener.reads, _IntakeWork(settings).work, writes_to)
+    return HoldingIntake(settings, listener.name, listener.reads, writes_to)
 
 
 def orders(settings: Settings) -> Role:  # noqa: ARG001  a keeper takes its settings when it is bound
@@ -65,11 +72,41 @@ def ledger(settings: Settings) -> Role:
     return _Ledger(listener.name, listener.reads, _LedgerPort(sink))
 
 
+def availability(settings: Settings) -> Role:
+    """Stock events into Redis, the newest balance of each SKU."""
+    listener = LISTENERS["availability"]
+    return CacheWriter(listener.name, listener.reads, RedisCache(settings, WRITE_WITHIN_S))
+
+
+def channel_stock(settings: Settings) -> Role:
+    """Stock events out to the shops' channels, as the reference data says."""
+    listener = LISTENERS["channel-stock"]
+    address(settings)  # refuse now what would be refused at the first event
+    if settings.postgres_reader is None:
+        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
+    reader = settings.postgres_reader.get_secret_value()
+    return ChannelTeller(
+        listener.name,
+        listener.reads,
+        lambda: RedisMemory(settings),
+        lambda: LedgerBalances(reader),
+    )
+
+
+def callbacks(settings: Settings) -> Role:
+    """Order events into the queue of what subscribers are told, each once."""
+    listener = LISTENERS["callbacks"]
+    return _Halting(listener.name, listener.reads, CallbackSink(address_of(settings)))
+
+
 ROLES: dict[str, Callable[[Settings], Role]] = {
     "intake": intake,
     "orders": orders,
     "stock": stock,
     "ledger": ledger,
+    "availability": availability,
+    "channel-stock": channel_stock,
+    "callbacks": callbacks,
 }
 
 
@@ -87,49 +124,6 @@ def _keeper(name: str) -> Role:
     return Keeper(listener.owns, listener.reads[0], routes)
 
 
-class _IntakeWork:
-    """Intake's round: the directory is read whole before the first record, and followed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._platforms = {topics.raw(platform): platform for platform in topics.PLATFORMS}
-        self._intake: Intake | None = None
-        self._follower: Follower | None = None
-
-    async def work(self, batches: Sequence[Batch]) -> Sequence[Output]:
-        """Return what is said about *batches*. Raises BrokerUnavailable until the topic is read."""
-        intake = self._intake or await self._open()
-        if self._follower is not None:
-            self._follower.check()
-        said: list[Output] = []
-        for batch in batches:
-            said += self._said(intake, batch)
-        return said
-
-    def _said(self, intake: Intake, batch: Batch) -> Iterable[Output]:
-        topic, partition = batch.topic, batch.partition
-        platform = self._platforms.get(topic)
-        records: Sequence[Any] = batch.records  # they are whole Kafka records, with headers
-        for record in records:
-            found: list[Said] = (
-                intake.forward(topic, partition, record)
-                if platform is None
-                else intake.observe(platform, topic, partition, record)
-            )
-            for one in found:
-                yield Output(*one)
-
-    async def _open(self) -> Intake:
-        directory, self._follower = await directory_of(self._settings)
-        to = Destinations(
-            topics.ORDER_COMMANDS.name, topics.STOCK_COMMANDS.name, topics.PARKED.name
-        )
-        future_max_ms = int(self._settings.future_max.total_seconds() * 1000)
-        adapters: Mapping[str, Any] = ADAPTERS  # frozen: their attributes are read-only
-        self._intake = Intake(adapters, directory, to, future_max_ms)
-        return self._intake
-
-
 class _LedgerPort:
     """The ledger sink as the engine's port: batches in, positions out."""
 
@@ -139,22 +133,53 @@ class _LedgerPort:
     async def starts(self, partitions: Sequence[Place]) -> Mapping[Place, int]:
         return await self._sink.starts(partitions)
 
-    async def write(self, batches: Sequence[Batch]) -> None:
+    def prepare(self, batches: Sequence[Batch]) -> Prepared:
         frames: dict[Place, Sequence[Any]] = {
             (each.topic, each.partition): each.records for each in batches
         }
-        await self._sink.write(frames)
+        return self._sink.prepare(frames)
+
+    async def put(self, prepared: Prepared) -> None:
+        await self._sink.put(prepared)
 
 
-class _Ledger(Sink):
+class _Halting(Sink):
     """A sink that takes a contradicting partition out instead of ending the process."""
 
     @override
-    async def work(self, work: Work) -> None:
+    async def _settle(self, prepared: Any, generation: int) -> None:
         try:
-            await super().work(work)
+            await super()._settle(prepared, generation)
         except FramesHalted as fault:
-            # The others are written. The sink knows where they stand; the engine learns it by
-            # asking for their records once more, which the sink then skips.
             for (topic, partition), why in fault.halted.items():
                 self.halt(TP(self.settings.topic(topic), partition), why)
+
+
+class _Ledger(_Halting):
+    """The ledger's sink: it measures the way of orders, and tells traces where they end."""
+
+    @override
+    def bind(self, app: App, settings: Settings) -> None:
+        super().bind(app, settings)
+        self._tracer = tracing.of(settings)
+
+    @override
+    async def _settle(self, prepared: Prepared, generation: int) -> None:
+        began_ns = time.time_ns()
+        await super()._settle(prepared, generation)
+        self._measure(prepared)
+        if self._tracer is not None:
+            for id_ in causes_of(prepared.batch):
+                self._tracer.tell(WRITE, self.name, id_, began_ns, time.time_ns())
+
+    def _measure(self, prepared: Prepared) -> None:
+        """Take the way of the round's first order: one is looked at, never each."""
+        batch, metrics = prepared.batch, self.app.metrics
+        if batch.tally.repeats:
+            metrics.duplicates.labels(self.name).inc(batch.tally.repeats)
+        if not batch.orders or not (first := batch.orders[0]).digest:
+            return  # no order was observed in it
+        now_s = now_ms() / 1000
+        metrics.flow.labels("receipt").observe(max(0.0, now_s - first.received_at / 1000))
+        if first.updated_at:
+            metrics.flow.labels("platform").observe(max(0.0, now_s - first.updated_at / 1000))

@@ -22,10 +22,17 @@ class Settings(BaseSettings):
 
     #: Bootstrap servers, `host:port,host:port`.
     kafka: str
-    #: PostgreSQL as the owner of the schema (migrations), as the ledger (writes), as a reader.
+    #: PostgreSQL as the owner of the schema (migrations), as the ledger (writes), as a reader, as
+    #: the poller, which remembers how far it has read each shop, as the operations API, as
+    #: callbacks, which queue and send what subscribers and platforms are told, and alone read the
+    #: subscribers' secrets, and as the console, for its users and what they do.
     postgres_owner: SecretStr | None = None
     postgres_ledger: SecretStr | None = None
     postgres_reader: SecretStr | None = None
+    postgres_poller: SecretStr | None = None
+    postgres_operations: SecretStr | None = None
+    postgres_callbacks: SecretStr | None = None
+    postgres_console: SecretStr | None = None
     redis: SecretStr | None = None
 
     #: Put before every topic and group name, so that several installations share one broker.
@@ -69,12 +76,95 @@ class Settings(BaseSettings):
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=0, ge=0, le=65535)
 
+    #: Where `orderflow availability` listens.
+    availability_host: str = "127.0.0.1"
+    availability_port: int = Field(default=8085, ge=1, le=65535)
+    #: Where `orderflow operations` listens; 0 takes any free port.
+    operations_host: str = "127.0.0.1"
+    operations_port: int = Field(default=8086, ge=0, le=65535)
+    #: Where `orderflow console` listens; 0 takes any free port.
+    console_host: str = "127.0.0.1"
+    console_port: int = Field(default=8088, ge=0, le=65535)
+    #: Cookies travel over TLS only; false is for http on loopback.
+    console_cookies_secure: bool = True
+    #: A session ends so long after its log-in, and so long after its last request.
+    console_session_max: timedelta = Field(default=timedelta(hours=12), gt=timedelta(0))
+    console_session_idle: timedelta = Field(default=timedelta(hours=2), gt=timedelta(0))
+    #: The zone that the console's pages show times in.
+    console_zone: str = "Asia/Shanghai"
+    #: A shop whose intake is paused for longer than this is alarmed.
+    pause_max: timedelta = Field(default=timedelta(hours=4), gt=timedelta(0))
+    #: Where the gateway listens; 0 takes any free port.
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8080, ge=0, le=65535)
+    #: The shops whose messages the gateway takes, whom the poller asks and whom `callbacks run`
+    #: tells of parcels; and their secrets.
+    shops_file: Path | None = None
+    #: A request whose headers, and then whose body, take longer is cut off.
+    gateway_slow_after: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    #: The broker's acknowledgement; platforms wait for ours for five seconds.
+    gateway_ack_within: timedelta = Field(default=timedelta(seconds=4), gt=timedelta(0))
+
+    #: How often each shop is asked for what was modified.
+    polling_every: timedelta = Field(default=timedelta(minutes=5), gt=timedelta(0))
+    #: So far each turn goes back before the cursor: clocks differ, and changes are listed late.
+    polling_overlap: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(0))
+    #: A shop that was never polled is read from so long ago.
+    polling_from: timedelta = Field(default=timedelta(days=1), ge=timedelta(0))
+    #: A call is made at most so often; the first wait between attempts doubles with each.
+    polling_attempts_max: int = Field(default=5, ge=1, le=20)
+    polling_first_wait: timedelta = Field(default=timedelta(seconds=3), ge=timedelta(0))
+    #: A platform that asks for a longer pause is asked again in a later turn.
+    polling_wait_max: timedelta = Field(default=timedelta(minutes=2), ge=timedelta(0))
+    #: One attempt, from connecting to the last byte.
+    polling_call_within: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    #: After so many failures in a row a host is left alone, for so long.
+    polling_breaker_after: int = Field(default=10, ge=1)
+    polling_breaker_for: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    #: Orders that may wait to be fetched; thin messages wait on their topic beyond it.
+    polling_fetches_max: int = Field(default=10_000, ge=1)
+
+    #: How often a platform is asked whether it still sends what its shops subscribed to.
+    polling_subscriptions_every: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0))
+    #: How often the poller listens whether a channel is silent against its usual rate.
+    silence_every: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
+
+    #: Where files that are uploaded to be imported are kept; none: only the command line imports.
+    import_folder: Path | None = None
+
+    #: A delivery is tried at most so often; the first wait between attempts doubles with each.
+    callbacks_attempts_max: int = Field(default=5, ge=1, le=20)
+    callbacks_first_wait: timedelta = Field(default=timedelta(seconds=3), gt=timedelta(0))
+    #: Each wait is longer by up to this share, by chance.
+    callbacks_jitter: float = Field(default=0.2, ge=0, le=1)
+    #: A Retry-After counts up to here.
+    callbacks_retry_after_max: timedelta = Field(default=timedelta(hours=1), ge=timedelta(0))
+    #: One attempt, from resolving the name to the last byte.
+    callbacks_answer_within: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    #: After so many failures in a row a host is left alone, for so long.
+    callbacks_breaker_after: int = Field(default=10, ge=1)
+    callbacks_breaker_for: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    #: How often it is looked whether something is due.
+    callbacks_look_every: timedelta = Field(default=timedelta(seconds=0.25), gt=timedelta(0))
+    #: What is delivered or cancelled is forgotten after this, with its attempts.
+    callbacks_keep: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
+    #: Subscribers on this very machine, also without TLS: for a trial, never in production.
+    callbacks_loopback: bool = False
+
+    #: Channels, rules and the canary of `orderflow alerts run`; none: the rules of the house, and
+    #: the log as the only channel.
+    alerts_file: Path | None = None
+
     #: `name:n`: a test lets the process die as by kill -9 at the n-th visit of a named place.
     failpoint: str = ""
 
-    #: An order dated further in the future than this is parked.
-    future_max: timedelta = timedelta(hours=24)
+    #: An order dated further in the future than this is parked: its zone was read wrong.
+    future_max: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(0))
     log_level: str = "info"
+    #: Where an OTLP collector takes traces by HTTP (http://127.0.0.1:4318/v1/traces); empty: off.
+    traces: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    #: The share of messages whose trace is told, 0 to 1.
+    traces_share: float = Field(default=0.01, ge=0, le=1)
     #: Shops, mappings and hold policies to publish on the reference topic.
     reference_file: Path | None = None
 

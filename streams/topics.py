@@ -5,14 +5,35 @@ A partition count is for life: adding partitions re-keys data. Counts are checke
 every assignment. `orderflow topics apply` creates what is missing and refuses what contradicts.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.metadata import entry_points
 
-#: Platforms whose raw topic exists from the first day, whether or not an adapter is written yet.
-PLATFORMS = (
+from schemas.errors import Misconfigured
+
+#: Where an installed package names its adapters: `platform = "module:object"`.
+ADAPTERS_GROUP = "orderflow.adapters"
+_OURS = (
     "taobao", "tmall", "jd", "pdd", "douyin", "kuaishou", "xiaohongshu",
     "shopify", "amazon", "woocommerce", "tiktokshop", "shopee", "mall",
 )  # fmt: skip
+
+
+def _installed() -> tuple[str, ...]:
+    """Return the platforms of installed packages; `platform@2` is another version of one."""
+    names = sorted({each.name for each in entry_points(group=ADAPTERS_GROUP)})
+    for name in names:
+        if not re.fullmatch(r"[a-z]+(-[a-z]+)*(@[1-9][0-9]*)?", name):
+            raise Misconfigured(
+                f"An installed package calls a platform {name!r}; let it use lower-case letters "
+                "and hyphens, and maybe a version: platform@2."
+            )
+    return tuple(name for name in names if "@" not in name and name not in _OURS)
+
+
+#: Platforms whose raw topic exists from the first day: ours, and those of installed packages.
+PLATFORMS = (*_OURS, *_installed())
 
 #: A raw record may be this large: a platform's largest body and its headers.
 RAW_BYTES_MAX = 3 * 1024 * 1024
@@ -72,6 +93,18 @@ RAW = tuple(
     )
     for platform in PLATFORMS
 )
+#: What intake set aside while its shop was paused: as a raw topic, in the partition that it came
+#: from, in the broker's time.
+RAW_HELD = Topic(
+    name="raw-held",
+    key="platform/shop; in the partition of the platform's topic that it came by",
+    config={
+        "retention.ms": _ms(days=90),
+        "message.timestamp.type": "LogAppendTime",
+        #: With the place where it stood.
+        "max.message.bytes": str(RAW_BYTES_MAX + 64 * 1024),
+    },
+)
 OPERATOR_COMMANDS = _inbox("operator-commands", "order or SKU")
 ORDER_COMMANDS = _inbox("order-commands", "order")
 STOCK_COMMANDS = _inbox("stock-commands", "SKU")
@@ -79,6 +112,8 @@ ORDER_EVENTS = _public("order-events", "order")
 STOCK_EVENTS = _public("stock-events", "SKU")
 #: Internal: what is personal about an order, read by the ledger alone.
 ORDER_DETAILS = _public("order-details", "order")
+#: A channel is silent, and talks again.
+CHANNEL_EVENTS = _public("channel-events", "platform/shop")
 PARKED = _public("parked", "topic/partition/offset")
 REFERENCE = Topic(
     name="reference", key="kind and id", partitions=1, config={"cleanup.policy": "compact"}
@@ -105,12 +140,14 @@ def changelog(table: str) -> Topic:
 
 TOPICS = (
     *RAW,
+    RAW_HELD,
     OPERATOR_COMMANDS,
     ORDER_COMMANDS,
     STOCK_COMMANDS,
     ORDER_EVENTS,
     STOCK_EVENTS,
     ORDER_DETAILS,
+    CHANNEL_EVENTS,
     PARKED,
     REFERENCE,
     changelog("orders"),

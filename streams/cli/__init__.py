@@ -11,7 +11,30 @@ import sys
 import typer
 
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
-from streams.cli import announcing, looking, operating, running, setting_up
+from streams.cli import (
+    alerting,
+    announcing,
+    auditing,
+    availability,
+    consoling,
+    exceptions,
+    importing,
+    listening,
+    looking,
+    mapping,
+    marketing,
+    operating,
+    operations,
+    pausing,
+    polling,
+    rating,
+    reconciling,
+    replaying,
+    running,
+    setting_up,
+    shipping,
+    subscribing,
+)
 from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
 
 app = typer.Typer(
@@ -33,8 +56,25 @@ app = typer.Typer(
 setting_up.add_to(app)
 running.add_to(app)
 operating.add_to(app)
+marketing.add_to(app)
+mapping.add_to(app)
+importing.add_to(app)
 looking.add_to(app)
+shipping.add_to(app)
+auditing.add_to(app)
+reconciling.add_to(app)
+exceptions.add_to(app)
+pausing.add_to(app)
+operations.add_to(app)
+replaying.add_to(app)
+rating.add_to(app)
+listening.add_to(app)
 announcing.add_to(app)
+availability.add_to(app)
+consoling.add_to(app)
+polling.add_to(app)
+alerting.add_to(app)
+subscribing.add_to(app)
 
 
 def main() -> None:

@@ -105,7 +105,8 @@ def console() -> "Console":
     """Return the terminal, or a plain pipe with lines that are not wrapped."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # What is shown may have brackets in it: they are words and no markup.
+    return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 def table(title: str, *columns: str) -> "Table":
@@ -160,3 +161,14 @@ def reader_of(settings_: "Settings") -> str:
     if settings_.postgres_reader is None:
         raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
     return settings_.postgres_reader.get_secret_value()
+
+
+def operations_of(settings_: "Settings") -> str:
+    """Return the address at which people's changes are written; raises Misconfigured."""
+    from schemas.errors import Misconfigured
+
+    if settings_.postgres_operations is None:
+        raise Misconfigured(
+            "Set ORDERFLOW_POSTGRES_OPERATIONS to the address of the role for operations."
+        )
+    return settings_.postgres_operations.get_secret_value()

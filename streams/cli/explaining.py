@@ -17,7 +17,7 @@ import orjson
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.errors import BrokerUnavailable
-from streams.logs import SECRET_NAMES, masked
+from streams.masking import shown
 from streams.settings import Settings
 
 Row = dict[str, Any]
@@ -27,7 +27,6 @@ _PLACE = re.compile(r"(raw-[a-z-]+)/(\d+)/(\d+)")
 _FETCH_S = 5.0
 #: A story has at most so many raw messages.
 _RAW_MAX = 50
-_RAW_BYTES_SHOWN = 2_000
 #: Characters of a payload in words; `--json` has all of it.
 _OPENING_MAX = 300
 _HEAD = frozenset({"order", "version", "at_ms", "cause", "event"})
@@ -35,13 +34,23 @@ _HEAD = frozenset({"order", "version", "at_ms", "cause", "event"})
 
 async def explained(settings: Settings, story: Row) -> Row:
     """Return *story* with its raw messages, in the order in which things happened."""
-    causes = dict.fromkeys(
-        cause for event in story["events"] if (cause := event["body"].get("cause"))
-    )
+    return composed(story, await raw_messages(settings, _causes(story)))
+
+
+def _causes(story: Row) -> list[str]:
+    """Return what the events came of, each once, in order."""
+    said = (event["body"].get("cause") for event in story["events"])
+    return list(dict.fromkeys(cause for cause in said if cause))
+
+
+def composed(story: Row, raw: list[Row]) -> Row:
+    """Return *story* with *raw*, its decisions with their reasons."""
     return {
         "order": story["order"],
+        #: The ids to look for in logs and traces, one a message.
+        "correlation": [cause for cause in _causes(story) if _PLACE.fullmatch(cause)],
         "lines": story["lines"],
-        "raw": await _raw(settings, list(causes)[:_RAW_MAX]),
+        "raw": raw,
         "decisions": [
             {
                 "version": event["version"],
@@ -55,6 +64,7 @@ async def explained(settings: Settings, story: Row) -> Row:
         ],
         "moves": story["moves"],
         "holds": story["holds"],
+        "returns": story["returns"],
         "ignored_releases": story["ignored_releases"],
         "details": story["details"],
     }
@@ -96,7 +106,8 @@ def _reserved(body: Row) -> str:
 
 
 def _short(body: Row) -> str:
-    return f"nothing is held: {_shorts(body['short'])} (attempt {body['attempt']})"
+    kept = "what was held before still is, and no more" if body.get("kept") else "nothing is held"
+    return f"{kept}: {_shorts(body['short'])} (attempt {body['attempt']})"
 
 
 def _shorts(short: Iterable[Row]) -> str:
@@ -123,6 +134,26 @@ def _case(body: Row) -> str:
     return f"a person has to settle this: {body['case']}{short}"
 
 
+def _settled(body: Row) -> str:
+    return f"{body['operator']} settled {body['case']} by {body['choice']}: {body['reason']}"
+
+
+def _returned(body: Row) -> str:
+    return (
+        f"{body['quantity']} of {body['sku']} came back as {body['disposition']}, "
+        f"{body['returned']} in all; {body['operator']}: {body['reason']}"
+    )
+
+
+def _shipped(body: Row) -> str:
+    lines = ", ".join(f"{line['quantity']} of {line['line_id']}" for line in body["lines"])
+    rest = f"{body['left']} units have not left" if body["left"] else "nothing more is to leave"
+    return (
+        f"parcel {body['parcel']} left with {body['carrier']} {body['tracking_number']}: {lines}; "
+        f"{rest}; {body['operator']}: {body['reason']}"
+    )
+
+
 _REASONS = {
     "order.observed": _observed,
     "order.ignored": _ignored,
@@ -132,14 +163,67 @@ _REASONS = {
     "order.status": _status,
     "order.refund": _refund,
     "order.case": _case,
+    "order.settled": _settled,
+    "order.returned": _returned,
+    "order.shipped": _shipped,
 }
+
+
+# --- from a move to what came of it ---------------------------------------------------------------
+
+#: Verb -> the command that asks for it.
+COMMANDS = {
+    "receive": "ReceiveStock",
+    "adjust_up": "AdjustStock",
+    "adjust_down": "AdjustStock",
+    "hold": "HoldStock",
+    "draw": "HoldStock",
+    "occupy": "OccupyStock",
+    "release": "ReleaseStock",
+    "expire": "ReleaseStock",
+    "ship": "ShipStock",
+    "found": "ShipStock",
+    "freeze": "FreezeStock",
+    "unfreeze": "UnfreezeStock",
+    "count_up": "CountStock",
+    "count_down": "CountStock",
+    "count_short": "CountStock",
+    "return": "ReturnStock",
+    "return_frozen": "ReturnStock",
+    "allot": "AllotStock",
+    "give_back": "GiveBackStock",
+}
+
+
+def links(move: Row, decisions: Iterable[Row]) -> list[str]:
+    """
+    Return the chain of causes of *move*: raw record, command, move, and what its order told then.
+
+    *decisions* are its order's; those with the same cause belong to it.
+    """
+    who = f" of {move['operator']}: {move['reason']}" if move["operator"] else ""
+    command = COMMANDS.get(move["verb"], "the command")
+    by = f" {move['command_id']}" if move["command_id"] else ""
+    order = f" for {move['order_key']}" if move["order_key"] else ""
+    told = [
+        f"{each['event']} (version {each['version']})"
+        for each in decisions
+        if move["order_key"] and each["cause"] == move["cause"]
+    ]
+    return [
+        move["cause"],
+        f"{command}{by}{order}{who}",
+        f"{move['sku']} no {move['version']}",
+        *told,
+    ]
 
 
 # --- the raw messages -----------------------------------------------------------------------------
 
 
-async def _raw(settings: Settings, causes: list[str]) -> list[Row]:
-    places = {cause: met for cause in causes if (met := _PLACE.fullmatch(cause))}
+async def raw_messages(settings: Settings, causes: Iterable[str]) -> list[Row]:
+    """Return the raw messages among *causes*, the first fifty; one that is gone says so."""
+    places = {cause: met for cause in list(causes)[:_RAW_MAX] if (met := _PLACE.fullmatch(cause))}
     if not places:
         return []
     consumer = aiokafka.AIOKafkaConsumer(
@@ -187,29 +271,6 @@ async def _fetched(
     }
 
 
-def shown(payload: bytes) -> Any:
-    """Return *payload* to look at: JSON with personal fields hidden, else its masked opening."""
-    try:
-        return _hidden(orjson.loads(payload))
-    except orjson.JSONDecodeError:
-        return masked(payload[:_RAW_BYTES_SHOWN].decode("utf-8", "replace"))
-
-
-def _hidden(value: Any) -> Any:
-    match value:
-        case dict():
-            return {
-                key: "***" if inner and SECRET_NAMES.search(key) else _hidden(inner)
-                for key, inner in value.items()
-            }
-        case list():
-            return [_hidden(inner) for inner in value]
-        case str():
-            return masked(value)
-        case _:
-            return value
-
-
 # --- in words -------------------------------------------------------------------------------------
 
 
@@ -217,7 +278,7 @@ def in_words(told: Row) -> Iterator[str]:
     """Yield the story for a person, in the order in which it happened."""
     order = told["order"]
     yield f"{order['order_key']}: {order['status'] or 'no verdict yet'}, {order['reservation_now']}"
-    yield from ("", "What the platform sent")
+    yield from ("", "What the platform sent (each place is the correlation id in logs and traces)")
     for raw in told["raw"]:
         yield from _raw_words(raw)
     yield from ("", "What was decided, and why")
@@ -239,12 +300,18 @@ def _raw_words(raw: Row) -> Iterator[str]:
 
 
 def _moved_words(told: Row) -> Iterator[str]:
+    for back in told["returns"]:
+        yield (
+            f"  {back['sku']}  {_at(back['at'])}  {back['quantity']} came back: "
+            f"{back['disposition']}"
+        )
     for move in told["moves"]:
         yield (
             f"  {move['sku']} no {move['version']}  {_at(move['at'])}  {move['verb']}: "
             f"{move['quantity']} from {move['source'] or 'outside'} "
             f"to {move['target'] or 'outside'}; then {move['available']} available"
         )
+        yield f"       because of {' → '.join(links(move, told['decisions']))}"
     for ignored in told["ignored_releases"]:
         yield (
             f"  {ignored['sku']}  {_at(ignored['at'])}  {ignored['verb']}: nothing moved, "

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: orders, exceptions, payloads, drawings, the check."""
+"""Commands that look and change nothing: orders, payloads, drawings, the check."""
 
 import sys
 from pathlib import Path
@@ -35,12 +35,6 @@ explain = typer.Typer(
     epilog=examples("orderflow explain order taobao:qingyou:2771944107739206615"),
     no_args_is_help=True,
 )
-parked = typer.Typer(
-    help="The exceptions queue: messages that could not be handled.",
-    epilog=examples("orderflow parked list"),
-    no_args_is_help=True,
-)
-
 OrderName = Annotated[
     str, typer.Argument(help="platform:shop:order, or the platform's own id.", metavar="ID")
 ]
@@ -50,7 +44,6 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(order, name="order", rich_help_panel="Look")
     app.add_typer(explain, name="explain", rich_help_panel="Look")
-    app.add_typer(parked, name="parked", rich_help_panel="Look")
     for command, name, lines in (
         (normalize, "normalize", ("orderflow normalize taobao trade.json refunds.json",)),
         (check, "check", ("orderflow check", "orderflow check --json | tail -1")),
@@ -69,9 +62,10 @@ def add_to(app: typer.Typer) -> None:
     ),
 )
 def show_order(id_: OrderName, *, as_json: AsJson = False) -> None:
-    """Show an order: status, reservation, money, lines and holds."""
+    """Show an order: status, reservation, money, lines, holds and the parcels that left."""
     story = _story(id_, as_json=as_json)
     facts = {name: story[name] for name in ("order", "lines", "holds", "details")}
+    facts["parcels"] = _parcels(story)
     answer({"ok": True, **facts}, as_json=as_json, words=lambda _: _show(story))
 
 
@@ -95,6 +89,45 @@ def explain_order(id_: OrderName, *, as_json: AsJson = False) -> None:
     )
 
 
+@explain.command(
+    "sku",
+    epilog=examples(
+        "orderflow explain sku BASKET-L",
+        "orderflow explain sku BASKET-L --at 2026-11-11T00:00:00+08:00 --json",
+    ),
+)
+def explain_sku(
+    sku: Annotated[str, typer.Argument(help="The SKU, as we call it.", metavar="SKU")],
+    *,
+    at: Annotated[
+        str | None, typer.Option("--at", help="A moment, with its zone; now where not given.")
+    ] = None,
+    moves: Annotated[
+        int, typer.Option("--moves", min=1, max=500, help="Moves to show before it.")
+    ] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how a SKU came to stand as it did: balance from the ledger, moves, and their causes."""
+    from streams.cli import explaining_stock
+    from streams.cli.operating import instant
+    from streams.clock import now_ms
+
+    loaded = settings()
+    at_ms = now_ms() if at is None else instant("--at", at)
+    told = run(explaining_stock.explained(loaded, reader_of(loaded), sku, at_ms, moves))
+    if told is None:
+        refuse(
+            {"ok": False, "sku": sku},
+            f"The ledger knows no SKU {sku}; `orderflow stock receive {sku} QUANTITY` takes it in.",
+            as_json=as_json,
+        )
+    answer(
+        {"ok": True, **told},
+        as_json=as_json,
+        words=lambda to: to.print("\n".join(explaining_stock.in_words(told)), markup=False),
+    )
+
+
 def _story(id_: str, *, as_json: bool) -> dict[str, Any]:
     """Return everything the ledger knows of the one order called *id_*, or end the command."""
     from streams.postgres.reads import Reads
@@ -111,7 +144,7 @@ def _story(id_: str, *, as_json: bool) -> dict[str, Any]:
     if not called:
         refuse(
             {"ok": False, "order": id_, "found": []},
-            f"The ledger knows no order {id_}; if it was sent, look at `orderflow parked list`.",
+            f"The ledger knows no order {id_}; if it was sent, see `orderflow exceptions list`.",
             as_json=as_json,
         )
     if story is None:
@@ -152,49 +185,28 @@ def _show(story: dict[str, Any]) -> None:
             cell(hold["ended_at"]),
         )  # fmt: skip
     to.print(holds)
-
-
-@parked.command(
-    "list",
-    epilog=examples("orderflow parked list", "orderflow parked list --limit 200 --json"),
-)
-def list_parked(
-    *,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List the messages that wait for a person, with reason and field; latest first."""
-    from streams.logs import masked
-    from streams.postgres.reads import Reads
-
-    loaded = settings()
-
-    async def read() -> tuple[int, list[dict[str, Any]]]:
-        async with Reads(reader_of(loaded)) as reads:
-            return await reads.count_parked_open(), await reads.parked_open(limit)
-
-    count, found = run(read())
-    for row in found:
-        row["opening"] = masked(bytes(row["opening"]).decode("utf-8", "replace"))
-    answer(
-        {"ok": True, "open": count, "parked": found},
-        as_json=as_json,
-        words=lambda _: _list_parked(count, found),
-    )
-
-
-def _list_parked(count: int, found: list[dict[str, Any]]) -> None:
-    to = console()
-    if not found:
-        to.print("The exceptions queue is empty.")
-        return
-    shown = table(f"{count:,} open", "where", "cause", "field", "reason", "#times", "last (UTC)")
-    for row in found:
-        shown.add_row(
-            row["id"], row["cause"], cell(row["field"]), row["reason"], cell(row["attempts"]),
-            cell(row["last_seen_at"]),
+    parcels = table("Parcels", "#no", "carrier", "number", "what", "by: why", "left (UTC)")
+    for parcel in _parcels(story):
+        what = ", ".join(f"{line['quantity']} of {line['line_id']}" for line in parcel["lines"])
+        parcels.add_row(
+            cell(parcel["parcel"]), parcel["carrier"], parcel["tracking_number"], what,
+            f"{parcel['operator']}: {parcel['reason']}", cell(parcel["at"]),
         )  # fmt: skip
-    to.print(shown)
+    if parcels.row_count:
+        to.print(parcels)
+
+
+#: What is shown of a parcel.
+_OF_A_PARCEL = ("parcel", "carrier", "tracking_number", "lines", "left", "operator", "reason")
+
+
+def _parcels(story: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parcels that left our warehouse, oldest first."""
+    return [
+        {name: event["body"][name] for name in _OF_A_PARCEL} | {"at": event["at"]}
+        for event in story["events"]
+        if event["event"] == "order.shipped"
+    ]
 
 
 def normalize(

@@ -1,4 +1,4 @@
-"""Commands that run: workers, feeds, the demo, the benchmark."""
+"""Commands that run: workers, the gateway, feeds, the demo, the benchmark."""
 
 import os
 from pathlib import Path
@@ -34,6 +34,15 @@ def add_to(app: typer.Typer) -> None:
                 "orderflow worker --roles stock --slots 2",
                 "orderflow worker --roles intake,ledger --roles orders,stock   (two processes)",
                 "orderflow worker --roles ledger --bare   (one process, no supervisor)",
+            ),
+        ),
+        (
+            gateway,
+            "gateway",
+            (
+                "ORDERFLOW_SHOPS_FILE=shops.toml orderflow gateway",
+                "orderflow gateway --host 0.0.0.0 --port 8443   (behind a proxy that does TLS)",
+                "kill -HUP PID   (reads the shops again)",
             ),
         ),
         (
@@ -94,6 +103,27 @@ def worker(
     raise typer.Exit(supervised.run(loaded, groups, slots, *options))
 
 
+def gateway(
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Listen there, not on ORDERFLOW_GATEWAY_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Not on ORDERFLOW_GATEWAY_PORT."),
+    ] = None,
+) -> None:
+    """Take webhooks and the mall's orders over HTTP until SIGTERM; stored first, then answered."""
+    loaded = settings(every_line=True)
+    from streams.gateway import serving
+
+    serving.run(
+        loaded,
+        loaded.gateway_host if host is None else host,
+        loaded.gateway_port if port is None else port,
+    )
+
+
 def share(said: str) -> float:
     """Return a share from 0 to 1 of `5%`, `0.05` or `5 %`."""
     text = said.strip()
@@ -117,6 +147,8 @@ Reorder = Annotated[str, _share("Sent in the wrong order.")]
 Cancel = Annotated[str, _share("Cancelled, half before payment and half after.")]
 LatePayments = Annotated[str, _share("Paid after the hold ran out.")]
 Abandon = Annotated[str, _share("Never paid.")]
+Edited = Annotated[str, _share("Paid with other quantities than were ordered.")]
+Parcels = Annotated[str, _share("Of what is shipped, in two parcels.")]
 
 
 def feed(
@@ -147,6 +179,8 @@ def feed(
     cancel: Cancel = "0%",
     late_payments: LatePayments = "0%",
     abandon: Abandon = "0%",
+    edited: Edited = "0%",
+    parcels: Parcels = "0%",
     unpaid: Annotated[
         bool, typer.Option("--unpaid", help="Only the first statement of each order.")
     ] = False,
@@ -187,6 +221,8 @@ def feed(
         cancel=share(cancel),
         late_payments=share(late_payments),
         abandoned=share(abandon),
+        edited=share(edited),
+        parcels=share(parcels),
         unpaid=unpaid,
         hold_for_s=hold_for,
         starts_s=int(time.time()) if starts is None else starts,
@@ -251,7 +287,7 @@ def _feed_trade(trade: Any, log: Path | None, *, receive: bool, as_json: bool) -
 
 def _receive(loaded: Any, trade: Any) -> None:
     from schemas.stock import ReceiveStock
-    from streams.cli import commanding
+    from streams import commanding
     from streams.clock import new_id
 
     commands = [

@@ -85,7 +85,14 @@ def migrate(*, as_json: AsJson = False) -> None:
         )
     roles = {
         name: schema.role_of(dsn.get_secret_value())
-        for name, dsn in (("ledger", loaded.postgres_ledger), ("reader", loaded.postgres_reader))
+        for name, dsn in (
+            ("ledger", loaded.postgres_ledger),
+            ("reader", loaded.postgres_reader),
+            ("poller", loaded.postgres_poller),
+            ("operations", loaded.postgres_operations),
+            ("callbacks", loaded.postgres_callbacks),
+            ("console", loaded.postgres_console),
+        )
         if dsn is not None
     }
     applied = run(schema.migrate(loaded.postgres_owner.get_secret_value(), **roles))
@@ -167,5 +174,7 @@ def show_reference(*, as_json: AsJson = False) -> None:
             else f"holds {entry.get('hold_for_ms', 900_000) / 1000:g} s, "
             f"SKUs {entry.get('sku_mapping', 'identity')}"
         )
-        shown.add_row(key.split("/")[0], entry["platform"], entry["shop"], cell(what))
+        shown.add_row(
+            key.split("/")[0], cell(entry.get("platform")), cell(entry.get("shop")), cell(what)
+        )
     console().print(shown)

@@ -1,9 +1,9 @@
 """
 Operators' commands: sent once, answered once.
 
-A command goes to `operator-commands` with an id that carries its time; the stock keeper answers
-with an event on `stock-events`, which is what is waited for: no database stands between. The
-same id asked again gets the same answer and moves nothing.
+A command goes to `operator-commands` with an id that carries its time; the keeper of its SKU or its
+order answers with an event on `stock-events` or `order-events`, which is what is waited for: no
+database stands between. The same id asked again gets the same answer and moves nothing.
 """
 
 import asyncio
@@ -19,20 +19,25 @@ from msgspec import ValidationError, json, msgpack
 
 from agents.letters import CE_TYPE, seal
 from schemas.errors import BrokerUnavailable, MalformedPayload, Rejected, Unavailable
+from schemas.orders import OperatorOrderCommand, OrderCommandAnswered
 from schemas.stock import OperatorStockCommand, ReceiveStock, StockCommandAnswered
 from streams import topics
 from streams.clock import new_id, now_ms
 from streams.engine.admin import verify
 from streams.engine.partitions import partitioner
 from streams.settings import Settings
-from tables.stock import asked_at
+from tables.answers import asked_at
 
-Answers = dict[str, StockCommandAnswered]
+OperatorCommand = OperatorStockCommand | OperatorOrderCommand
+Answered = StockCommandAnswered | OrderCommandAnswered
+Answers = dict[str, Any]
 
-_ANSWERED = CE_TYPE.format("stock.answered").encode()
-_decode = json.Decoder(StockCommandAnswered).decode
+_ANSWERED = frozenset(
+    ("ce_type", CE_TYPE.format(event).encode()) for event in ("stock.answered", "order.answered")
+)
+_decode = json.Decoder(Answered).decode
 _POLL_MS = 200
-_check = msgpack.Decoder(OperatorStockCommand).decode
+_check = msgpack.Decoder(OperatorCommand).decode
 
 
 class NoAnswer(Unavailable):
@@ -43,41 +48,43 @@ class BadCommand(Rejected):
     """The command cannot be sent as it is."""
 
 
-def command(kind: type[Any], **fields: Any) -> OperatorStockCommand:
+def command(kind: type[Any], **fields: Any) -> Any:
     """Return a command of *kind* with its fields checked; raises BadCommand naming the field."""
     try:
         asked_at(fields["id"], now_ms())
-        made: OperatorStockCommand = _check(msgpack.encode(kind(**fields)))
+        made: OperatorCommand = _check(msgpack.encode(kind(**fields)))
     except ValidationError as error:
-        raise BadCommand(_what_is_wrong(str(error), fields)) from error
+        raise BadCommand(_what_is_wrong(str(error), kind, fields)) from error
     except MalformedPayload as error:
         raise BadCommand(f"{error}.") from error
     return made
 
 
-def _what_is_wrong(said: str, fields: dict[str, Any]) -> str:
+def _what_is_wrong(said: str, kind: type[Any], fields: dict[str, Any]) -> str:
     """Return msgspec's words about the n-th element as a sentence about the field."""
     expected, _, where = said.partition(" - at ")
     met = re.search(r"\[(\d+)\]", where)
-    names = dict(enumerate(("id", "sku", "quantity", "reason", "operator"), start=1))
+    names = dict(enumerate(kind.__struct_fields__, start=1))
     name = names.get(int(met[1]), "command") if met else "command"
     return f"{name}: {expected[0].lower()}{expected[1:]}; it is {fields.get(name)!r}."
 
 
 async def ask(
     settings: Settings,
-    commands: Sequence[OperatorStockCommand],
+    commands: Sequence[OperatorCommand],
     within_s: float,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Answers:
     """
-    Send *commands* and return the answer to each by its id.
+    Send *commands*, all about stock or all about orders; return the answer to each by its id.
 
     Raises NoAnswer when not all are answered in time: what was sent stays sent, and asking again
     with the same id is safe. Raises BrokerUnavailable, Misconfigured.
     """
-    counts = await verify(settings, [topics.OPERATOR_COMMANDS.name, topics.STOCK_EVENTS.name])
-    listener = await _listening(settings, counts[topics.STOCK_EVENTS.name])
+    about_orders = any(isinstance(each, OperatorOrderCommand) for each in commands)
+    events = (topics.ORDER_EVENTS if about_orders else topics.STOCK_EVENTS).name
+    counts = await verify(settings, [topics.OPERATOR_COMMANDS.name, events])
+    listener = await _listening(settings, events, counts[events])
     try:
         await _send(settings, commands, counts)
         return await _answers(listener, {each.id for each in commands}, within_s, progress)
@@ -87,8 +94,8 @@ async def ask(
         await listener.stop()
 
 
-async def _listening(settings: Settings, partitions: int) -> Any:
-    """Return a consumer that stands at the end of `stock-events` before anything is asked."""
+async def _listening(settings: Settings, events: str, partitions: int) -> Any:
+    """Return a consumer that stands at the end of *events* before anything is asked."""
     consumer = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.kafka, enable_auto_commit=False, fetch_max_wait_ms=50
     )
@@ -99,7 +106,7 @@ async def _listening(settings: Settings, partitions: int) -> Any:
         raise BrokerUnavailable(
             f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
         ) from error
-    topic = settings.topic(topics.STOCK_EVENTS.name)
+    topic = settings.topic(events)
     places = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
     consumer.assign(places)
     await consumer.seek_to_end(*places)
@@ -109,7 +116,7 @@ async def _listening(settings: Settings, partitions: int) -> Any:
 
 
 async def _send(
-    settings: Settings, commands: Sequence[OperatorStockCommand], counts: dict[str, int]
+    settings: Settings, commands: Sequence[OperatorCommand], counts: dict[str, int]
 ) -> None:
     topic = topics.OPERATOR_COMMANDS.name
     partition_of = partitioner(counts)
@@ -120,7 +127,8 @@ async def _send(
     try:
         acknowledgements = []
         for each in commands:
-            key = each.sku.encode()
+            about = each.order if isinstance(each, OperatorOrderCommand) else each.sku
+            key = about.encode()
             acknowledgements.append(
                 await producer.send(
                     settings.topic(topic), seal(each), key, partition_of(topic, key)
@@ -142,12 +150,12 @@ async def _answers(
             missing = sorted(ids - answers.keys())
             raise NoAnswer(
                 f"{len(missing)} of {len(ids)} commands were not answered within {within_s:g} s; "
-                "is a worker with the roles intake and stock running? Ask again with "
+                "is a worker with the roles intake, orders and stock running? Ask again with "
                 f"--id {missing[0]}: the same id is never done twice."
             )
         for records in (await listener.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
-                if ("ce_type", _ANSWERED) in record.headers:
+                if not _ANSWERED.isdisjoint(record.headers):
                     found = _decode(record.value)
                     if found.command in ids:
                         answers[found.command] = found
@@ -187,7 +195,7 @@ def _receipt(
     if not said.isascii() or not said.isdigit():
         raise BadCommand(f"{file}, line {line}, quantity: {said!r} is not a whole number above 0.")
     try:
-        return command(
+        made: OperatorStockCommand = command(
             ReceiveStock,
             id=new_id(),
             sku=(row["sku"] or "").strip(),
@@ -197,3 +205,4 @@ def _receipt(
         )
     except BadCommand as error:
         raise BadCommand(f"{file}, line {line}, {error}") from error
+    return made
