@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo lock fmt
+.PHONY: help venv up down clean check test demo lock fuzz fmt prometheus
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -46,9 +46,10 @@ check: venv ## lint, format, types, directions of imports
 	$(BIN)/lint-imports
 
 # `run` brings the stack up, and stops afterwards what was not up before, also when tests fail.
-# Nothing is printed after pytest's closing line.
+# Two files at a time, because most tests wait. Nothing is printed after pytest's closing line.
 test: venv check ## check, then every test on the real stack; ARGS="-k name" narrows it
-	@$(STACK) run -- $(BIN)/python -m pytest $(ARGS)
+	@$(STACK) tools
+	@$(STACK) run -- $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: venv up ## one order in, one page to look at
 	@set -a; source .local/stack.env; set +a; $(BIN)/orderflow demo
@@ -56,6 +57,13 @@ demo: venv up ## one order in, one page to look at
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt
 	$(COMPILE) deploy/requirements-dev.in -c deploy/requirements.txt -o deploy/requirements-dev.txt
+
+fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave an adapter
+	$(BIN)/python -m tests.adapters.fuzzing --minutes $(or $(MINUTES),20) $(ARGS)
+
+prometheus: venv ## fetch promtool and amtool, and try the rules for Prometheus
+	@$(STACK) tools
+	$(BIN)/python -m pytest -q tests/rules/test_prometheus_rules.py
 
 fmt: venv ## format, and fix what can be fixed
 	$(BIN)/ruff format $(CODE)

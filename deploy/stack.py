@@ -7,6 +7,7 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
+    tools          promtool, prometheus and amtool into .local/tools: they try rules and dashboards
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -35,6 +36,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 DEPLOY = Path(__file__).resolve().parent
 ROOT = DEPLOY.parent
 LOCAL = ROOT / ".local"
+TOOLS = LOCAL / "tools"
 ENV_FILE = LOCAL / "stack.env"
 JARS = LOCAL / "kafka" / "lib"
 HOST = "127.0.0.1"
@@ -64,7 +67,7 @@ POSTGRES_ACCOUNT = "postgres"
 DEFAULT_PORTS = {"kafka": 19092, "kafka-controller": 19093, "postgres": 15432, "redis": 16379}
 #: What each person of the database may do is granted by the migrations; the owner may make
 #: databases, so that a test can have its own.
-ROLES = ("owner", "ledger", "reader")
+ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
 
 
 class StackError(Exception):
@@ -746,6 +749,47 @@ def install(state: State, *, servers: bool = True) -> None:
         raise StackError(message)
 
 
+def tools(_: State) -> None:
+    """
+    Take promtool, prometheus and amtool out of the distribution's packages, and nothing else.
+
+    They are not installed, so nothing depends on them and no service starts. Where they cannot be
+    had the rest works all the same, and the tests that need them say so.
+    """
+    for tool, package in (
+        ("promtool", "prometheus"),
+        ("prometheus", "prometheus"),
+        ("amtool", "prometheus-alertmanager"),
+    ):
+        if shutil.which(tool, path=f"{TOOLS}:{os.environ.get('PATH', '')}"):
+            continue
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            say(f"{tool} cannot be fetched here; install it to have the rules tried")
+            continue
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+            try:
+                unpack(package, Path(folder))
+            except StackError as error:
+                say(f"{tool} is not there, and the rules are not tried: {error}")
+                continue
+            (Path(folder) / "usr" / "bin" / tool).replace(TOOLS / tool)
+            say(f"fetched {tool}")
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Download *package* into *folder* and unpack it there."""
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
+    found = subprocess.run(download, cwd=folder, check=False, capture_output=True)
+    if found.returncode and os.geteuid() == 0:
+        apt_get("update")
+        found = subprocess.run(download, cwd=folder, check=False, capture_output=True)
+    if found.returncode:
+        raise StackError(f"apt-get download {package} did not work")
+    (archive,) = folder.glob("*.deb")
+    call(["dpkg-deb", "-x", str(archive), str(folder)], f"unpack {archive.name}")
+
+
 def apt_get(*arguments: str) -> None:
     quiet = {
         **os.environ,
@@ -929,6 +973,7 @@ ALL_PARTS: dict[str, Callable[[State], int | None]] = {
     "status": status,
     "env": print_env,
     "clean": clean,
+    "tools": tools,
 }
 
 
