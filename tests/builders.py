@@ -10,8 +10,9 @@ MINUTE = 60_000
 HOLD_FOR = 15 * MINUTE
 
 
-def a_line(sku: str | None, quantity: int = 1, line_id: str | None = None) -> Line:
+def a_line(sku: str | None, quantity: int = 1, line_id: str | None = None, **more: object) -> Line:
     return Line(
+        **more,  # type: ignore[arg-type]
         line_id=line_id or f"line-{sku}",
         quantity=quantity,
         platform_sku=f"p-{sku or 'unmapped'}",

@@ -16,7 +16,7 @@ from msgspec import Struct, json, msgpack
 
 from agents.frames import POSITION_BYTES, FrameDecider, Inbox, Slice
 from agents.letters import CE_ANNOUNCED, PREFIX, Post, State, seal
-from schemas.orders import AnyOrderEvent
+from schemas.orders import AnyOrderEvent, OrderCommandAnswered
 from schemas.stock import AnyStockEvent
 from streams.epochs import to_itself, to_receivers
 from streams.topics import TOPICS
@@ -129,7 +129,7 @@ class House:
                 raise Crash
 
     def _send(self, slice_: Slice, *, only_half: bool) -> None:
-        for place, (lane, letters) in enumerate(slice_.letters.items()):
+        for place, (lane, letters) in enumerate(slice_.letters.lanes.items()):
             if only_half and place % 2:
                 continue
             topic, partition = lane.rsplit("/", 1)
@@ -194,9 +194,17 @@ class House:
         return self.row("stock", stock.hold_key(sku, f"taobao:lamps:{order_id}"))
 
     def order_events(self, order_id: str = "1001") -> list[Any]:
-        """What was told of one order, repeats dropped."""
+        """The story of one order, repeats dropped."""
         key = f"taobao:lamps:{order_id}"
-        return [event for event in self._events("order-events", ORDER_EVENTS) if event.order == key]
+        return [
+            event
+            for event in self.all_order_events()
+            if event.order == key and not isinstance(event, OrderCommandAnswered)
+        ]
+
+    def all_order_events(self) -> list[Any]:
+        """What was told of all orders, answers to operators too, repeats dropped."""
+        return self._events("order-events", ORDER_EVENTS)
 
     def stock_events(self) -> list[Any]:
         return self._events("stock-events", STOCK_EVENTS)

@@ -8,10 +8,11 @@ import pytest
 from msgspec import Struct
 
 from agents.letters import Form
+from schemas import channels as channel_words
 from schemas import orders as order_words
 from schemas import parked as parked_words
 from schemas import stock as stock_words
-from streams.topics import PLATFORMS, TOPICS, changelog
+from streams.topics import CHANNEL_EVENTS, PLATFORMS, TOPICS, changelog
 from streams.topology import LISTENERS, ROUTES, picture
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,7 @@ OURS = {"schemas", "tables", "agents", "streams"}
 def messages() -> set[type]:
     """Every tagged Struct that our words declare: what may travel on a topic."""
     found = set()
-    for module in (order_words, stock_words, parked_words):
+    for module in (order_words, stock_words, parked_words, channel_words):
         for kind in vars(module).values():
             if not isinstance(kind, type) or not issubclass(kind, Struct):
                 continue
@@ -47,6 +48,8 @@ def test_every_message_has_a_route_and_every_route_a_message() -> None:
 def test_every_route_leads_to_a_declared_topic_that_somebody_reads_or_the_public_does() -> None:
     declared = {topic.name for topic in TOPICS}
     read = {topic.name for listener in LISTENERS.values() for topic in listener.reads}
+    # Nobody of the house listens to them; they are for alarms and subscribers.
+    read.add(CHANNEL_EVENTS.name)
 
     for kind, route in ROUTES.items():
         assert route.topic in declared, kind
@@ -62,7 +65,7 @@ def test_one_writer_per_table_and_one_changelog_per_table() -> None:
 
 def test_public_events_are_filed_in_their_keepers_own_partition() -> None:
     for kind, route in ROUTES.items():
-        if route.form is Form.EVENT:
+        if route.form is Form.EVENT and route.topic != CHANNEL_EVENTS.name:  # no keeper tells those
             assert route.home, f"{kind.__name__} would lose the order of its keeper"
 
 
@@ -88,6 +91,16 @@ def test_the_state_machines_page_is_the_one_the_tables_draw() -> None:
     assert (ROOT / "docs/state-machines.md").read_text() == page(), (
         "docs/state-machines.md is stale: `orderflow state-machines > docs/state-machines.md`"
     )
+
+
+def test_no_two_statements_of_sql_have_one_name() -> None:
+    names = [
+        name
+        for path in (ROOT / "streams" / "postgres").glob("*.sql")
+        for name in re.findall(r"^-- name: (\w+)$", path.read_text(), re.MULTILINE)
+    ]
+
+    assert len(names) == len(set(names))
 
 
 def test_only_settings_reads_a_variable_of_the_environment() -> None:

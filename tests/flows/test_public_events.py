@@ -8,10 +8,21 @@ import pytest
 from cloudevents.v1.kafka import KafkaMessage, from_binary
 
 from agents.letters import Form
-from schemas.orders import ExpireHold, Refund, Status
+from schemas.orders import (
+    Case,
+    Choice,
+    Disposition,
+    ExpireHold,
+    Refund,
+    ReturnGoods,
+    SettleCase,
+    ShipOrder,
+    Status,
+)
+from schemas.stock import AllotStock, CountStock
 from streams.contract import schemas, text_of
 from streams.topology import ROUTES
-from tests.builders import HOLD_FOR, T0, a_line, a_statement, observe, receive
+from tests.builders import HOLD_FOR, T0, a_line, a_statement, an_id, observe, receive
 from tests.simulation import House
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events"
@@ -21,7 +32,7 @@ TOPICS = ("order-events", "stock-events")
 def a_day() -> House:
     """A day on which every kind of event happens."""
     house = House()
-    house.tell(receive("LAMP", 5), receive("LAMP", 2))
+    house.tell(receive("LAMP", 6), receive("LAMP", 2))
     house.settle()
     lamps, rugs = a_line("LAMP", 1), a_line("RUG", 1)
     stories = {
@@ -32,6 +43,7 @@ def a_day() -> House:
             a_statement(Status.SHIPPED, lamps, order="3", at=2, refund=Refund.REFUNDING),
             a_statement(Status.PAID, lamps, order="3", at=1),
         ),
+        "4": (a_statement(Status.PAID, lamps, order="4", at=1),),
     }
     for story in stories.values():
         for place, statement in enumerate(story):
@@ -39,6 +51,34 @@ def a_day() -> House:
             house.settle()
     house.now_ms = T0 + HOLD_FOR
     house.tell(ExpireHold(order="taobao:lamps:1", deadline_ms=T0 + HOLD_FOR))
+    window = {"quota": "11-11", "starts_ms": T0, "ends_ms": 2 * T0}
+    why = {"reason": "singles day", "operator": "mei"}
+    house.tell(
+        AllotStock(id=an_id(), sku="LAMP", quantity=5, **window, **why),
+        CountStock(id=an_id(), sku="LAMP", counted=0, **why),
+        ReturnGoods(
+            id=an_id(),
+            order="taobao:lamps:3",
+            sku="LAMP",
+            quantity=1,
+            disposition=Disposition.SELLABLE,
+            **why,
+        ),
+        ShipOrder(
+            id=an_id(),
+            order="taobao:lamps:4",
+            carrier="SF",
+            tracking_number="SF1001",
+            **why,
+        ),
+        SettleCase(
+            id=an_id(),
+            order="taobao:lamps:2",
+            case=Case.PAID_BUT_SHORT,
+            choice=Choice.REFUND,
+            **why,
+        ),
+    )
     house.settle()
     return house
 
@@ -73,6 +113,9 @@ def test_every_event_keeps_to_its_published_schema() -> None:
     never = {
         "com.orderflow.stock.ignored.v1",  # only a letter that met no hold makes it
         "com.orderflow.EpochAnnounced.v1",  # only an operator says it
+        # The poller tells of channels: tests/integration/test_silence.py.
+        "com.orderflow.channel.silent.v1",
+        "com.orderflow.channel.talking.v1",
     }
     assert seen == set(published) - never
 

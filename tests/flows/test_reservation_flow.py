@@ -102,6 +102,24 @@ def test_t29_an_order_of_500_lines_is_all_or_nothing():
     assert [short.sku for short in house.order_events()[1].short] == ["SKU-499"]
 
 
+def test_t29_500_lines_are_held_paid_edited_and_given_back_whole():
+    house = House()
+    house.tell(*(receive(f"SKU-{place:03}", 3) for place in range(500)))
+    lines = [a_line(f"SKU-{place:03}", 2) for place in range(500)]
+
+    hear(house, a_statement(Status.PENDING_PAYMENT, *lines, at=0))
+    assert all(buckets(house, f"SKU-{place:03}") == (1, 2, 0) for place in range(500))
+    more = [a_line(f"SKU-{place:03}", 3 - place % 2) for place in range(500)]
+    hear(house, a_statement(Status.PAID, *more, at=1))
+    assert all(buckets(house, f"SKU-{place:03}")[2] == 3 - place % 2 for place in range(500))
+    hear(house, a_statement(Status.CANCELLED, *more, at=2))
+
+    assert all(buckets(house, f"SKU-{place:03}") == (3, 0, 0) for place in range(500))
+    assert words(house.order_events()) == [
+        "observed", "reserved", "observed", "reserved", "observed", "status:CANCELLED",
+    ]  # fmt: skip
+
+
 def test_an_order_nobody_pays_gives_its_stock_back_at_the_deadline():
     house = a_house(GARISH_LAMP=5)
     hear(house, a_statement(Status.PENDING_PAYMENT, a_line(LAMP, 2)))

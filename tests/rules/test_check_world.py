@@ -17,22 +17,35 @@ from schemas.base import Source
 from schemas.ledger import Start
 from schemas.orders import (
     Buyer,
+    Case,
+    Choice,
+    Disposition,
     ExpireHold,
     Line,
     ObserveOrder,
     OrderDetails,
+    ParcelLine,
     Policy,
     Refund,
+    ReturnGoods,
+    SettleCase,
+    ShipOrder,
     Status,
     StockAnswered,
 )
 from schemas.parked import Cause, Parked, Stage
 from schemas.stock import (
     AdjustStock,
+    AllotStock,
+    ConfirmHold,
+    CountStock,
+    EndQuota,
     FreezeStock,
+    GiveBackStock,
     HoldStock,
     OccupyStock,
     ReleaseStock,
+    ReturnStock,
     ShipStock,
     Verb,
 )
@@ -44,6 +57,7 @@ from streams.check.run import OF_POSTGRES
 from streams.check.wire import STATE_KEY
 from streams.check.words import (
     ANSWER_FIELDS,
+    CONFIRM_FIELDS,
     DEMAND_FIELDS,
     HOLD_FIELDS,
     HOLD_STOCK_FIELDS,
@@ -52,7 +66,9 @@ from streams.check.words import (
     ORDER_FIELDS,
     PARKED_FIELDS,
     POLICY_FIELDS,
+    QUOTA_FIELDS,
     RELEASE_STOCK_FIELDS,
+    RETURN_STOCK_FIELDS,
     SOURCE_FIELDS,
     STATEMENT_FIELDS,
     STOCK_FIELDS,
@@ -99,6 +115,9 @@ class Evidence:
                 "stock_ledger": batch.moves,
                 "stock": batch.stock,
                 "holds": batch.holds,
+                "quotas": batch.quotas,
+                "shortfalls": batch.shortfalls,
+                "returns": batch.returns,
                 "releases_ignored": batch.ignored_releases,
                 "command_answers": batch.answers,
                 "parked": batch.parked,
@@ -154,7 +173,9 @@ class Day:
 
     def say(self, *statement: Any, partition: int = 0, **more: Any) -> None:
         """Let the platform say something: a raw message, and the command intake makes of it."""
-        policy = Policy(hold_for_ms=HOLD_FOR, partial=more.pop("partial", False))
+        policy = Policy(
+            hold_for_ms=HOLD_FOR, partial=more.pop("partial", False), quota=more.pop("quota", "")
+        )
         self.say_all([a_statement(*statement, **more)], policy, partition)
 
     def say_all(self, said: list[Any], policy: Policy, partition: int = 0) -> None:
@@ -229,6 +250,7 @@ def a_day() -> Evidence:
     )
     day.say(Status.PENDING_PAYMENT, order="104", at=4 * MINUTE)
     day.settle()
+    _edits_and_parcels(day)
     day.say(Status.PENDING_PAYMENT, a_line("VASE", 2), a_line("LAMP", 1), order="200")
     day.say(Status.PENDING_PAYMENT, a_line("VASE", 2), a_line("LAMP", 1), order="201")
     day.say(Status.PAID, a_line("VASE", 2), a_line("RUG", 1), order="202", at=5)
@@ -252,11 +274,95 @@ def a_day() -> Evidence:
         receive("LAMP", 7, "no-uuid"),
         ReleaseStock(order="taobao:lamps:1", sku="LAMP", verb=Verb.RELEASE, cause="trial"),
     )
+    _quotas_and_a_stocktake(day)
     day.park(b"{")
     day.raw(b'[{"tag": "0", "msg_id": "0", "data": "probe"}]', topic="raw-orders-douyin")
     day.put("order-commands", 0, b"junk", b"no message of ours, but long enough")
     day.settle()
     return Evidence(house)
+
+
+def _quotas_and_a_stocktake(day: Day) -> None:
+    """A quota that sells, gets back and runs out, and a count that finds too little."""
+    house = day.house
+    window = {"quota": "11-11", "starts_ms": house.now_ms, "ends_ms": house.now_ms + MINUTE // 2}
+    house.tell(
+        AllotStock(id=an_id(), sku="LAMP", quantity=9, reason="sale", operator="mei", **window),
+        AllotStock(id=an_id(), sku="RUG", quantity=4, reason="sale", operator="mei", **window),
+        GiveBackStock(
+            id=an_id(), sku="RUG", quantity=1, reason="slow", operator="mei", quota="11-11"
+        ),
+        EndQuota(sku="RUG", quota="11-11", ends_ms=window["ends_ms"]),
+        CountStock(id=an_id(), sku="LAMP", counted=12, reason="stocktake", operator="mei"),
+    )
+    day.settle()
+    house.tell(receive("LAMP", 1))
+    for order, status in (("400", Status.PAID), ("401", Status.PAID)):
+        day.say(status, a_line("RUG", 2), order=order, at=HOLD_FOR, quota="11-11")
+        day.settle()
+    day.say(Status.CANCELLED, order="400", at=HOLD_FOR + 1)
+    day.settle()
+    house.now_ms = window["ends_ms"]
+    house.tell(EndQuota(sku="RUG", quota="11-11", ends_ms=window["ends_ms"]))
+
+
+def _edits_and_parcels(day: Day) -> None:
+    """Orders that change their minds, leave in parcels and come back."""
+    paid = Status.PAID
+    for order in ("300", "301", "302", "303"):
+        day.say(paid, a_line("LAMP", 2), a_line("RUG", 2), order=order, at=1)
+    day.say(Status.PENDING_PAYMENT, a_line("LAMP", 2), order="304", at=1)
+    day.say(Status.PENDING_PAYMENT, a_line("LAMP", 1), order="305", at=1)
+    day.settle()
+    for sku, number in (("LAMP", "SF1001"), ("RUG", "SF1002")):
+        day.house.tell(
+            ShipOrder(
+                id=an_id(), order="taobao:lamps:303", carrier="SF", tracking_number=number,
+                lines=(ParcelLine(sku, 1),), reason="packed", operator="wei",
+            )
+        )  # fmt: skip
+    day.settle()
+    day.say(paid, a_line("LAMP", 2), order="305", at=2)
+    day.say(paid, a_line("LAMP", 3), a_line("RUG", 1), order="300", at=2)
+    day.say(paid, a_line("LAMP", 2), a_line("VASE", 99), order="301", at=2)
+    parcel = [a_line("LAMP", 2, shipped=2), a_line("RUG", 2, shipped=1)]
+    day.say(Status.PARTIALLY_SHIPPED, *parcel, order="302", at=2)
+    day.say(Status.SHIPPED, order="303", at=2)
+    day.say(Status.PENDING_PAYMENT, a_line("LAMP", 3), a_line("VASE", 99), order="304", at=2)
+    day.settle()
+    day.say(Status.CANCELLED, order="302", at=3, refund=Refund.REFUNDED)
+    dispositions = (Disposition.SELLABLE, Disposition.FROZEN, Disposition.LOST)
+    for order, sku, disposition in (
+        ("303", "LAMP", dispositions[0]),
+        ("303", "RUG", dispositions[1]),
+        ("302", "LAMP", dispositions[0]),
+        ("303", "RUG", dispositions[2]),
+        ("303", "RUG", dispositions[2]),
+        ("999", "RUG", dispositions[2]),
+    ):
+        day.house.tell(
+            ReturnGoods(
+                id=an_id(),
+                order=f"taobao:lamps:{order}",
+                sku=sku,
+                quantity=1,
+                disposition=disposition,
+                reason="too big",
+                operator="mei",
+            )
+        )
+    for choice in (Choice.BACKORDER, Choice.REFUND, Choice.REFUND):
+        day.house.tell(
+            SettleCase(
+                id=an_id(),
+                order="taobao:lamps:301",
+                case=Case.PAID_BUT_SHORT,
+                choice=choice,
+                reason="called the buyer",
+                operator="mei",
+            )
+        )
+        day.settle()
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +390,10 @@ def test_the_day_holds_what_it_is_meant_to_try(day: Evidence) -> None:
     )
     assert figures["I7.postgres"]["releases_ignored"] == 1
     assert figures["T21"]["live_holds"] > 5
+    assert figures["I6"]["returns"] == 4
+    assert figures["I6"]["parcels"] == 2
+    assert figures["I2"]["changes_of_shortfalls"] > 0
+    assert figures["I2"]["changes_of_quotas"] >= 4
 
 
 @pytest.mark.parametrize(
@@ -298,7 +408,10 @@ def test_the_day_holds_what_it_is_meant_to_try(day: Evidence) -> None:
         (PARKED_FIELDS, Parked),
         (STOCK_FIELDS, stock.Stock),
         (HOLD_FIELDS, stock.Hold),
+        (QUOTA_FIELDS, stock.Quota),
         (HOLD_STOCK_FIELDS, HoldStock),
+        (CONFIRM_FIELDS, ConfirmHold),
+        (RETURN_STOCK_FIELDS, ReturnStock),
         (ANSWER_FIELDS, StockAnswered),
         (MOVE_STOCK_FIELDS, OccupyStock),
         (MOVE_STOCK_FIELDS, ShipStock),

@@ -27,6 +27,8 @@ LIVELY = Trade(
     cancel=0.2,
     late_payments=0.1,
     abandoned=0.1,
+    edited=0.2,
+    parcels=0.5,
 )
 SAFE_INTEGER_MAX = 2**53
 
@@ -93,10 +95,37 @@ def test_each_step_is_the_status_that_it_stands_for(platform: str) -> None:
     assert statuses == {
         Step.CREATED: ("PENDING_PAYMENT", "NONE"),
         Step.PAID: ("PAID", "NONE"),
+        Step.PARCEL: ("PARTIALLY_SHIPPED", "NONE"),
         Step.SHIPPED: ("SHIPPED", "NONE"),
         Step.CANCELLED: ("CANCELLED", "NONE"),
         Step.REFUNDED: ("CANCELLED", "REFUNDED"),
     }
+
+
+@pytest.mark.parametrize("platform", GENERATED)
+def test_a_parcel_takes_the_first_line_and_says_so(platform: str) -> None:
+    draft = next(iter(statements(Trade(orders=1, platforms=(platform,))))).draft
+
+    (said,) = ADAPTERS[platform].parse(render(draft, Step.PARCEL), SHOP)
+
+    assert [line.shipped for line in said.lines] == [draft.lines[0].quantity, None, None]
+
+
+def test_an_edit_changes_the_first_line_by_one_unit_between_order_and_payment() -> None:
+    lives: dict[str, dict[Step, Statement]] = {}
+    for said in _all():
+        lives.setdefault(said.key, {})[said.step] = said
+    pairs = [
+        (life[Step.CREATED].draft.lines, life[Step.PAID].draft.lines)
+        for life in lives.values()
+        if {Step.CREATED, Step.PAID} <= life.keys()
+    ]
+    edited = [(before, after) for before, after in pairs if before != after]
+
+    assert 0.1 < len(edited) / len(pairs) < 0.3
+    for before, after in edited:
+        assert abs(before[0].quantity - after[0].quantity) == 1
+        assert before[1:] == after[1:]
 
 
 def test_chinese_platforms_have_ids_that_floating_point_would_break() -> None:
@@ -113,6 +142,7 @@ def test_the_platforms_clock_rises_along_every_life() -> None:
         MODIFIED_AFTER_S[Step.CREATED]
         < MODIFIED_AFTER_S[Step.PAID]
         < MODIFIED_AFTER_S[Step.REFUNDED]
+        < MODIFIED_AFTER_S[Step.PARCEL]
         < MODIFIED_AFTER_S[Step.SHIPPED]
     )
 

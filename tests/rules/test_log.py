@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from streams import logs
+from streams.masking import masked
 
 NODE = "Unable connect to node with id %s"
 
@@ -45,3 +46,10 @@ def test_our_own_lines_are_never_left_out():
     calm = logs.Calm()
 
     assert all(said(calm, "streams.engine.keeper", "a commit failed") for _ in range(100))
+
+
+def test_a_megabyte_without_a_blank_is_looked_through_once() -> None:
+    long = "x" * 1_000_000
+
+    assert masked(long + "@example.com").endswith("***")
+    assert masked(long) == long

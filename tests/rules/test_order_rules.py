@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas.orders import (
     ExpireHold,
@@ -93,7 +94,17 @@ def what_is_known(house: House) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("life", [LIFE, CUT_SHORT], ids=["to the end", "cut short"])
+IN_PARTS = (
+    a_statement(Status.PENDING_PAYMENT, a_line(LAMP, 2), a_line(RUG), at=0),
+    a_statement(Status.PAID, a_line(LAMP, 3), a_line(RUG), at=1000),
+    a_statement(Status.PARTIALLY_SHIPPED, a_line(LAMP, 3, shipped=1), a_line(RUG), at=2000),
+    a_statement(Status.SHIPPED, a_line(LAMP, 3), a_line(RUG), at=3000),
+)
+
+
+@pytest.mark.parametrize(
+    "life", [LIFE, CUT_SHORT, IN_PARTS], ids=["to the end", "cut short", "edited, in parcels"]
+)
 def test_t36_all_permutations_of_a_life_end_alike(life):
     ends = set()
     for order_of_arrival in permutations(range(len(life))):
@@ -104,6 +115,28 @@ def test_t36_all_permutations_of_a_life_end_alike(life):
         ends.add(what_is_known(house))
 
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize(("older", "newer"), [(9, 10), (2, 10), (99, 100), (10, 11)])
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_of_two_readings_of_one_message_the_newer_adapters_wins(
+    older: int, newer: int, *, newer_first: bool
+):
+    """As a number: as a text, version 10 would be older than version 9."""
+    said = a_statement(Status.PAID, a_line(LAMP, 2), at=0)
+    readings = []
+    for version, units in ((older, 2), (newer, 3)):
+        heard = observe(structs.replace(said, lines=(a_line(LAMP, units),)))
+        source = structs.replace(heard.source, adapter=f"taobao/{version}", digest="0" * 16)
+        readings.append(structs.replace(heard, source=source))
+    house = a_house()
+
+    for each in reversed(readings) if newer_first else readings:
+        house.tell(each)
+        house.settle()
+
+    assert house.order().lines[0].quantity == 3
+    assert house.balance(LAMP).available == 7
 
 
 def test_t38_a_stale_statement_is_recorded_and_not_applied():
@@ -306,7 +339,7 @@ def test_a_busy_small_shop_is_exact_whatever_the_order_of_work(seed: int):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32))
 def test_cutting_frames_differently_changes_nothing(seed):
-    """I8: the same inbox gives the same rows and the same letters, byte for byte."""
+    """I8, T16: the same inbox gives the same rows and the same letters, byte for byte."""
     random = Random(seed)
     house = House(partitions=1)
     house.tell(receive(LAMP, 5), receive(RUG, 5))
