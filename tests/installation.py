@@ -5,6 +5,7 @@ What a test does here, a person can do at a terminal: the same commands, the sam
 Processes are known by pid, and only those that the test started are ever signalled.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ from streams.topics import TOPICS
 from tests.integration.databases import ROOT, empty_database
 
 REFERENCE = ROOT / "deploy" / "reference.toml"
+#: A supervisor has its workers within this, on a machine that others use too, s.
+STARTS_WITHIN_S = 60
+#: What has to happen has happened within this, or never will, s.
+HAPPENS_WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,20 @@ class Workers:
     supervisor: "subprocess.Popen[bytes]"
 
     def pids(self) -> list[int]:
-        """Return the workers' pids; they change with every restart."""
-        pid = self.supervisor.pid
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        """Return the workers' pids once there are any; they change with every restart."""
+        pid, until = self.supervisor.pid, time.monotonic() + STARTS_WITHIN_S
+        while True:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            if children or time.monotonic() > until:
+                return [int(child) for child in children]
+            time.sleep(0.1)
+
+
+async def until(ask: Callable[[], Awaitable[bool]]) -> None:
+    """Return once *ask* says yes; a loaded machine has time."""
+    async with asyncio.timeout(HAPPENS_WITHIN_S):
+        while not await ask():  # noqa: ASYNC110  the broker and the database tell nobody
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -129,6 +143,10 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
             "ORDERFLOW_POSTGRES_OWNER": database.owner,
             "ORDERFLOW_POSTGRES_LEDGER": database.ledger,
             "ORDERFLOW_POSTGRES_READER": database.reader,
+            "ORDERFLOW_POSTGRES_OPERATIONS": database.operations,
+            "ORDERFLOW_POSTGRES_CALLBACKS": database.callbacks,
+            "ORDERFLOW_POSTGRES_POLLER": database.poller,
+            "ORDERFLOW_POSTGRES_CONSOLE": database.console,
             "ORDERFLOW_TOPIC_PREFIX": prefix,
             "ORDERFLOW_PARTITIONS": "4",
             "ORDERFLOW_SESSION_TIMEOUT": "PT6S",

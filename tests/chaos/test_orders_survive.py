@@ -22,7 +22,7 @@ import pytest
 from tests.installation import Installation, Workers, installation
 from tests.integration.databases import ROOT
 
-pytestmark = [pytest.mark.stack, pytest.mark.chaos]
+pytestmark = [pytest.mark.stack, pytest.mark.chaos, pytest.mark.alone]
 
 ORDERS = 4_000
 RATE = 200
@@ -55,7 +55,8 @@ def _feeding(house: Installation, seed: int, log: Path) -> "subprocess.Popen[byt
         [
             sys.executable, "-m", "streams.cli", "feed", "--generate", str(ORDERS),
             "--rate", str(RATE), "--seed", str(seed), "--duplicates", "5%", "--reorder", "5%",
-            "--cancel", "10%", "--late-payments", "5%", "--receive", "--log", str(log), "--json",
+            "--cancel", "10%", "--late-payments", "5%", "--edited", "20%", "--parcels", "50%",
+            "--receive", "--log", str(log), "--json",
         ],
         env=house.env,
         cwd=ROOT,

@@ -91,7 +91,7 @@ async def test_an_order_from_platform_to_ledger(tmp_path: Path) -> None:
             broken = tmp_path / "broken.json"
             broken.write_bytes(payload.read_bytes().replace(b'"num": 5', b'"num": -1'))
             house.orderflow("feed", str(broken), "--platform", "taobao", "--shop", "qingyou")
-            (parked,) = eventually(lambda: house.answer("parked", "list")["parked"])
+            (parked,) = eventually(lambda: house.answer("exceptions", "list")["exceptions"])
             assert parked["field"] == "trade.orders.order[1].num"
             assert (parked["platform"], parked["shop"]) == ("taobao", "qingyou")
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL database for one test, with the schema and the three roles, gone afterwards."""
+"""A PostgreSQL database for one test, with the schema and its roles, gone afterwards."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from streams.postgres import schema
 from streams.postgres.connecting import connect
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("owner", "ledger", "reader")
+ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Database:
     owner: str = field(repr=False)
     ledger: str = field(repr=False)
     reader: str = field(repr=False)
+    poller: str = field(repr=False)
+    operations: str = field(repr=False)
+    callbacks: str = field(repr=False)
+    console: str = field(repr=False)
 
     @asynccontextmanager
     async def connected(self, role: str = "owner") -> AsyncIterator[Any]:
@@ -123,6 +127,12 @@ async def empty() -> AsyncIterator[Database]:
 async def database(empty: Database) -> Database:
     """A database as an installation has it."""
     await schema.migrate(
-        empty.owner, ledger=schema.role_of(empty.ledger), reader=schema.role_of(empty.reader)
+        empty.owner,
+        ledger=schema.role_of(empty.ledger),
+        reader=schema.role_of(empty.reader),
+        poller=schema.role_of(empty.poller),
+        operations=schema.role_of(empty.operations),
+        callbacks=schema.role_of(empty.callbacks),
+        console=schema.role_of(empty.console),
     )
     return empty

@@ -79,6 +79,22 @@ def test_a_small_recovery_reads_every_row(stack: dict[str, str]):
     assert figures["rows_per_s"] > 0
 
 
+def test_a_hot_sku_is_measured_beside_ten_thousand(stack: dict[str, str]):
+    figures = bench(stack, "hot", "--records", "2000", "--runs", "1")
+
+    assert figures["ratio_to_uniform"] > 0
+    assert figures["rate_hot"] > 0
+
+
+def test_every_hold_runs_out_after_its_deadline_and_none_before(stack: dict[str, str]):
+    figures = bench(stack, "expiry", "--holds", "600", "--over", "1")
+
+    assert figures["earliest_ms"] >= 0
+    assert figures["earliest_ms_restart"] >= 0
+    assert figures["late_p50_ms"] <= figures["late_p99_ms"] <= figures["late_max_ms"]
+    assert figures["released_per_s"] > 0
+
+
 def test_a_small_flow_brings_every_order_to_postgres(stack: dict[str, str]):
     figures = bench(stack, "flow", "--rate", "50", "--seconds", "2", "--workers", "1")
 

@@ -12,18 +12,19 @@ import typer
 
 from schemas.errors import Misconfigured
 from schemas.orders import Status
+from schemas.reference import Kit
 from schemas.stock import AdjustStock, Bucket, ReceiveStock
 from streams import logs
 from streams.cli import app
-from streams.cli.commanding import BadCommand, command, receipts
-from streams.cli.explaining import shown
 from streams.clock import new_id
+from streams.commanding import BadCommand, command, receipts
 from streams.drawings import BUCKETS, DEMANDS, STATUSES, page
+from streams.masking import masked, shown
 from streams.reference import UnreadableReference, read_file
 from streams.settings import Settings
 from streams.topology import picture
+from tables.answers import asked_at
 from tables.order_rows import Held
-from tables.stock import asked_at
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "streams" / "demo" / "payloads"
@@ -63,7 +64,14 @@ def test_the_commands_are_those_of_the_house() -> None:
     assert names >= {
         "topics apply", "topics verify", "migrate", "reference apply", "reference show", "worker",
         "feed", "stock receive", "stock adjust", "stock freeze", "stock unfreeze", "stock show",
-        "order show", "explain order", "parked list", "normalize", "topology", "state-machines",
+        "order show", "order ship", "explain order", "exceptions list", "exceptions show",
+        "callbacks run", "subscribers add", "subscribers list", "subscribers show",
+        "subscribers pause", "subscribers resume", "subscribers rotate", "subscribers remove",
+        "subscribers test", "subscribers deliveries",
+        "exceptions edit", "exceptions retry", "exceptions discard", "intake pause",
+        "intake resume", "intake paused", "operations", "operators add", "console",
+        "console users add", "console rights", "normalize", "topology",
+        "state-machines",
         "check", "demo", "epoch show", "epoch start",
     }  # fmt: skip
 
@@ -119,6 +127,20 @@ def test_help_loads_nothing_heavy() -> None:
         (("stock", "receive", "A"), {}, 2, "quantity"),
         # not a UUIDv7
         (("stock", "receive", "A", "1", "--id", "7"), {"ORDERFLOW_KAFKA": "x:1"}, 2, "UUIDv7"),
+        # units that are none
+        (
+            ("order", "ship", "a:b:c", "SF", "SF1001", "--line", "x=0", "--reason", "y"),
+            {},
+            2,
+            "LINE=UNITS",
+        ),
+        # a number that no parcel has
+        (
+            ("order", "ship", "a:b:c", "SF", "SF 10", "--reason", "y"),
+            {"ORDERFLOW_KAFKA": "x:1"},
+            2,
+            "tracking_number",
+        ),
         # a difference of nothing
         (("stock", "adjust", "A", "0", "--reason", "x"), {}, 2, "delta"),
         # a keeper nobody knows
@@ -132,7 +154,7 @@ def test_help_loads_nothing_heavy() -> None:
         # no owner
         (("migrate",), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_OWNER"),
         # no reader
-        (("parked", "list"), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_READER"),
+        (("exceptions", "list"), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_READER"),
         # a role nobody knows
         (("worker", "--roles", "cook"), {"ORDERFLOW_KAFKA": "x:1"}, 78, "cook"),
         # a ledger without an address
@@ -141,6 +163,14 @@ def test_help_loads_nothing_heavy() -> None:
             {"ORDERFLOW_KAFKA": "x:1"},
             78,
             "ORDERFLOW_POSTGRES_LEDGER",
+        ),
+        # nobody says where the queue is
+        (("callbacks", "run"), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_CALLBACKS"),
+        (
+            ("worker", "--bare", "--roles", "callbacks"),
+            {"ORDERFLOW_KAFKA": "x:1"},
+            78,
+            "ORDERFLOW_POSTGRES_CALLBACKS",
         ),
         # a number that is none
         (
@@ -230,7 +260,7 @@ def test_normalize_joins_an_order_and_its_after_sale_list() -> None:
         ("taobao", "other.json", b'{"weather": "fine"}', "other.json"),
         # not there
         ("taobao", "gone.json", None, "gone.json"),
-        # an adapter that is not written yet
+        # an order without its id
         ("mall", "order.json", b"{}", "mall"),
     ],
 )
@@ -288,10 +318,30 @@ def test_a_delivery_file_without_rows_or_columns_is_refused(tmp_path: Path, text
         receipts(file, "r", "o")
 
 
+def test_kits_and_warehouses_are_read_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "reference.toml"
+    file.write_text(
+        _WITH
+        + 'quota = "11-11"\nwarehouses = ["n", "s"]\nwarehouse_by = "province"\n'
+        + 'provinces = { "四川" = "s" }\n'
+        + '[[kits]]\nsku = "SET"\nparts = { "HOOK" = 4, "RUG" = 1 }\n'
+    )
+
+    shop, kit = read_file(file)
+
+    assert isinstance(kit, Kit)
+    assert [(part.sku, part.quantity) for part in kit.parts] == [("HOOK", 4), ("RUG", 1)]
+    assert (shop.quota, shop.warehouses, shop.provinces) == ("11-11", ("n", "s"), {"四川": "s"})
+
+
 def test_the_reference_file_of_the_repository_can_be_read() -> None:
     entries = read_file(ROOT / "deploy" / "reference.toml")
+    entries = [entry for entry in entries if not isinstance(entry, Kit)]
 
     assert {(entry.platform, entry.shop) for entry in entries} >= {("taobao", "qingyou")}
+
+
+_WITH = '[[shops]]\nplatform = "jd"\nshop = "a"\n'
 
 
 @pytest.mark.parametrize(
@@ -307,6 +357,15 @@ def test_the_reference_file_of_the_repository_can_be_read() -> None:
         ('[[shops]]\nplatform = "jd"\nshop = "a"\n' * 2, "twice"),
         ('[[skus]]\nplatform = "jd"\nshop = "a"\ntheirs = ""\nours = "B"\n', "empty"),
         ("[[shops]\n", "line 1"),
+        (_WITH + 'warehouse_by = "moon"\n', "moon"),
+        (_WITH + 'warehouses = ["a@b"]\n', "without @"),
+        (_WITH + 'warehouses = ["a"]\n[shops.provinces]\nX = "b"\n', "no warehouse of it"),
+        ('[[kits]]\nsku = "K"\nparts = {}\n', "parts|length"),
+        ('[[kits]]\nsku = "K"\nparts = { A = 0 }\n', ">= 1|> 0"),
+        (
+            '[[kits]]\nsku = "K"\nparts = { L = 1 }\n[[kits]]\nsku = "L"\nparts = { A = 1 }\n',
+            "kit 'L'",
+        ),
     ],
 )
 def test_a_wrong_reference_file_is_refused_with_the_field(
@@ -352,7 +411,14 @@ def test_the_defaults_in_the_example_environment_are_the_defaults(tmp_path: Path
     shown_ = dict(
         line[len("#ORDERFLOW_") :].split("=", 1) for line in lines if line.startswith("#ORDERFLOW_")
     )
-    for named in ("REFERENCE_FILE", "SNAPSHOTS"):  # none by default: the file shows an example
+    for named in (
+        "REFERENCE_FILE",
+        "SNAPSHOTS",
+        "SHOPS_FILE",
+        "IMPORT_FOLDER",
+        "ALERTS_FILE",
+        "TRACES",
+    ):  # none by default: the file shows an example
         shown_.pop(named)
     given = Settings(kafka="k", **{name.lower(): value for name, value in shown_.items()})
 
@@ -372,7 +438,7 @@ def test_the_defaults_in_the_example_environment_are_the_defaults(tmp_path: Path
     ],
 )
 def test_the_log_shows_no_person_and_no_secret(said: str, kept: str) -> None:
-    assert logs.masked(said) == kept
+    assert masked(said) == kept
 
 
 def test_a_field_by_the_name_of_a_secret_is_hidden_whole() -> None:
@@ -395,5 +461,31 @@ def test_a_raw_message_is_shown_without_the_person_in_it() -> None:
     assert "IPOD2009BLACK" in text
 
 
-def test_bytes_that_are_no_message_are_shown_by_their_masked_opening() -> None:
-    assert shown(b"\xff not json, 13912345678") == "\ufffd not json, ***78"
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        # nothing tells what is personal in it
+        (b"\xff not json, 13912345678", "<23 bytes that are no JSON>"),
+        # its end is missing: names are kept, values in quotes are not
+        (
+            b'{"tid": 17, "receiver_name": "Li Lei", "num": N',
+            '{"tid": 17, "receiver_name": "***", "num": N',
+        ),
+        (b'{"addr": "Wensan Road 17', '{"addr": "***"'),
+    ],
+)
+def test_of_what_is_no_json_nothing_personal_is_shown(payload: bytes, kept: str) -> None:
+    assert shown(payload) == kept
+
+
+def test_names_and_addresses_in_a_platform_message_are_hidden_by_their_fields_names() -> None:
+    body = {
+        "customer": {"first_name": "Bob"},
+        "city": "Ottawa",
+        "address1": "12 Elm St",
+        "name": "x",
+    }
+
+    assert shown(json.dumps(body).encode()) == {
+        "customer": "***", "city": "Ottawa", "address1": "***", "name": "***",
+    }  # fmt: skip

@@ -72,8 +72,8 @@ async def supervised(settings: Settings, envs: Sequence[dict[str, str]]) -> Asyn
     assert code == 0
 
 
-def commands(n: int) -> list[Add]:
-    return [Add(f"k{i % 40}", 1) for i in range(n)]
+def commands(n: int, filler: bytes = b"") -> list[Add]:
+    return [Add(f"k{i % 40}", 1, filler=filler) for i in range(n)]
 
 
 def exactly(n: int) -> dict[str, int]:
@@ -89,23 +89,55 @@ async def all_said(settings: Settings, n: int, within: float = 45.0) -> None:
     await shop.until(said, within)
 
 
-@pytest.mark.parametrize(
-    "place",
-    ["keeper-before-letters", "keeper-mid-batch", "keeper-after-letters", "keeper-after-changelog"],
-)
+PLACES = [
+    "keeper-before-letters", "keeper-mid-batch", "keeper-after-letters", "keeper-after-changelog",
+]  # fmt: skip
+#: Rounds that are large enough for the next one not to wait.
+LARGE = {"ORDERFLOW_ROUND_RECORDS_MAX": "1000", "ORDERFLOW_POLL_RECORDS_MAX": "500"}
+
+
+@pytest.mark.parametrize("place", PLACES)
 async def test_a_worker_killed_at_any_place_counts_everything_once(topics: Settings, place: str):
-    await shop.send(topics, commands(4000))
+    await killed_at(topics, place, commands(4000), {})
 
-    # It dies at its third round, and again at the third round of every next life.
-    slot = {"ORDERFLOW_SLOT": "a"}
-    async with supervised(topics, [{**slot, "ORDERFLOW_FAILPOINT": f"{place}:3"}]):
-        await asyncio.sleep(7)
-    async with supervised(topics, [slot]):
-        await all_said(topics, 4000)
-
-    rows = await shop.changelog_rows(topics)
-    assert {key.decode(): row.total for key, row in rows.items()} == exactly(4000)
+    assert await counted(topics) == exactly(4000)
     assert await shop.letters_are_whole(topics)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_it_does_so_where_the_next_round_is_decided_before_the_last_is_committed(
+    topics: Settings, place: str
+):
+    await killed_at(topics, place, commands(20_000), LARGE)
+
+    assert await counted(topics) == exactly(20_000)
+    assert await shop.letters_are_whole(topics)
+
+
+async def test_a_worker_killed_between_two_commits_of_one_frame_counts_everything_once(
+    topics: Settings,
+):
+    """A frame of 9 kB commands is cut: it would not fit one batch of the changelog."""
+    asked = commands(2_000, filler=b"-" * 9_000)
+    await killed_at(topics, "keeper-after-changelog", asked, LARGE)
+
+    assert await counted(topics) == exactly(2_000)
+    assert await shop.letters_are_whole(topics)
+
+
+async def killed_at(settings: Settings, place: str, asked: list[Add], env: dict[str, str]) -> None:
+    """Let a worker die at its third round, and the third of every next life; then let it live."""
+    await shop.send(settings, asked)
+    slot = {**env, "ORDERFLOW_SLOT": "a"}
+    async with supervised(settings, [{**slot, "ORDERFLOW_FAILPOINT": f"{place}:3"}]):
+        await asyncio.sleep(7)
+    async with supervised(settings, [slot]):
+        await all_said(settings, len(asked))
+
+
+async def counted(settings: Settings) -> dict[str, int]:
+    rows = await shop.changelog_rows(settings)
+    return {key.decode(): row.total for key, row in rows.items()}
 
 
 async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):

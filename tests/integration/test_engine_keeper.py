@@ -1,7 +1,7 @@
 """A keeper on the real broker: nothing lost, nothing twice, whatever its logs hold."""
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -66,6 +66,33 @@ async def last_in_changelog(settings: Settings, key: bytes, partition: int) -> b
         if r.key == key and r.partition == partition
     ]
     return found[-1]
+
+
+async def test_the_next_round_is_decided_while_the_last_one_waits(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    """And what was ahead is committed at the end, all of it, in order."""
+    ahead: list[int] = []
+    slices = Keeper._slices
+
+    def watched(self: Keeper, p: int, *args: Any) -> Any:
+        ahead.append(len(self.store.parts[p].ahead))
+        return slices(self, p, *args)
+
+    monkeypatch.setattr(Keeper, "_slices", watched)
+    await shop.send(topics, [Add(f"k{n % 40}", 1) for n in range(20_000)])
+
+    keeper = await work_off(topics, 20_000)
+
+    assert max(ahead) > 0
+    assert all(
+        part.decided is part.state and not part.ahead for part in keeper.store.parts.values()
+    )
+    assert await shop.totals(topics) == {f"k{n}": 500 for n in range(40)}
+    rows = await shop.changelog_rows(topics)
+    assert {key.decode(): row.total for key, row in rows.items()} == {
+        f"k{n}": 500 for n in range(40)
+    }
 
 
 async def test_a_new_group_on_a_filled_topic_loses_nothing(topics: Settings):

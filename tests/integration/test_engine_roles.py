@@ -92,7 +92,10 @@ class Shelf:
     async def starts(self, partitions: Sequence[Place]) -> Mapping[Place, int]:
         return {place: self.next[place] for place in partitions if place in self.next}
 
-    async def write(self, batches: Sequence[Batch]) -> None:
+    def prepare(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        return batches
+
+    async def put(self, batches: Sequence[Batch]) -> None:
         if self.away:
             self.away -= 1
             raise LedgerUnavailable("the shelf is away")

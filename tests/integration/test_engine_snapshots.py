@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import PolicyViolationError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,12 +220,22 @@ async def forget_before(settings: Settings, ends: dict[int, int]) -> None:
     await apply(settings, [ageing])
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()
+    before = {TopicPartition(topic, p): RecordsToDelete(end) for p, end in ends.items()}
     try:
-        await admin.delete_records(
-            {TopicPartition(topic, p): RecordsToDelete(end) for p, end in ends.items()}
-        )
+        await shop.until(lambda: deleted(admin, before))
     finally:
         await admin.close()
+
+
+async def deleted(
+    admin: AIOKafkaAdminClient, before: dict[TopicPartition, RecordsToDelete]
+) -> bool:
+    """Say whether the broker took it: it hears of a topic's new policy a little later."""
+    try:
+        await admin.delete_records(before)
+    except PolicyViolationError:
+        return False
+    return True
 
 
 @pytest.mark.stack

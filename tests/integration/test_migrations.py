@@ -13,6 +13,9 @@ from tests.integration.databases import Database, database, empty, empty_databas
 
 pytestmark = pytest.mark.stack
 
+REVISIONS = [
+    "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011",
+]  # fmt: skip
 COLUMNS = """
     SELECT table_name::text, column_name::text, data_type::text, is_nullable::text,
         column_default::text, is_generated::text, collation_name::text
@@ -26,12 +29,18 @@ RIGHTS = """
 
 async def migrate(there: Database) -> list[str]:
     return await schema.migrate(
-        there.owner, ledger=schema.role_of(there.ledger), reader=schema.role_of(there.reader)
+        there.owner,
+        ledger=schema.role_of(there.ledger),
+        reader=schema.role_of(there.reader),
+        poller=schema.role_of(there.poller),
+        operations=schema.role_of(there.operations),
+        callbacks=schema.role_of(there.callbacks),
+        console=schema.role_of(there.console),
     )
 
 
 async def test_an_empty_database_is_built_and_a_second_run_changes_nothing(empty: Database) -> None:
-    assert await migrate(empty) == ["0001"]
+    assert await migrate(empty) == REVISIONS
     before = await empty.rows(COLUMNS), await empty.rows(RIGHTS)
 
     assert await migrate(empty) == []
@@ -42,11 +51,18 @@ async def test_an_empty_database_is_built_and_a_second_run_changes_nothing(empty
 async def test_several_runners_at_once_build_it_once(empty: Database) -> None:
     applied = await asyncio.gather(*(migrate(empty) for _ in range(4)))
 
-    assert sorted(applied) == [[], [], [], ["0001"]]
+    assert sorted(applied) == [[], [], [], REVISIONS]
 
 
 async def test_the_printed_script_builds_the_same_schema(database: Database) -> None:
-    script = schema.offline_sql(schema.role_of(database.ledger), schema.role_of(database.reader))
+    script = schema.offline_sql(
+        schema.role_of(database.ledger),
+        schema.role_of(database.reader),
+        schema.role_of(database.poller),
+        schema.role_of(database.operations),
+        schema.role_of(database.callbacks),
+        schema.role_of(database.console),
+    )
     async with empty_database() as other:
         async with other.connected() as connection:
             await connection.execute(script)
@@ -74,16 +90,17 @@ async def test_a_new_month_takes_over_what_the_default_partition_caught(
     async with database.connected("ledger") as connection:
         await connection.execute(
             "INSERT INTO stock_ledger (sku, version, at, verb, quantity, target, available,"
-            " locked, occupied, reserved, frozen, cause)"
-            " VALUES ('LAMP', 1, $1, 'receive', 5, 'available', 5, 0, 0, 0, 0, 'test')",
+            " locked, occupied, reserved, frozen, cause, chain)"
+            " VALUES ('LAMP', 1, $1, 'receive', 5, 'available', 5, 0, 0, 0, 0, 'test',"
+            " sha256('one'))",
             at,
         )
-    place = "SELECT tableoid::regclass::text, on_hand FROM stock_ledger"
-    assert await database.rows(place) == [("stock_ledger_default", 5)]
+    place = "SELECT tableoid::regclass::text, on_hand, chain = sha256('one') FROM stock_ledger"
+    assert await database.rows(place) == [("stock_ledger_default", 5, True)]
 
     await schema.ensure_partitions(database.owner, now=at)
 
-    assert await database.rows(place) == [("stock_ledger_2040_02", 5)]
+    assert await database.rows(place) == [("stock_ledger_2040_02", 5, True)]
 
 
 async def test_an_address_that_is_wrong_is_told_without_its_password() -> None:
