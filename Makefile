@@ -10,6 +10,8 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 STACK := $(PYTHON) deploy/stack.py
 BIN := .venv/bin
+# Registries are shared and far away: a read that stalls is asked again before an install is given up.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
 CODE := schemas tables agents streams tests deploy
 # Addresses are locked out: whoever installs names the index they trust. Extras stay in the pins: for
 # `coverage[toml]` pip looks past a pin of `coverage` to a newer release, and then misses its hash.
@@ -26,8 +28,8 @@ venv: .venv/.complete ## the virtual environment, from the locked requirements
 	@test -n "$(PYTHON)" || { echo "Install Python 3.11 or newer first." >&2; exit 1; }
 	@$(STACK) install venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --require-hashes -r deploy/requirements-dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 up: ## start Kafka, PostgreSQL and Redis; addresses in .local/stack.env
