@@ -196,6 +196,9 @@ class Imports:
         self._turns = asyncio.Semaphore(JOBS_MAX)
         #: Jobs that are running or wait for their turn here.
         self._at_work: dict[str, asyncio.Task[None]] = {}
+        #: Those of them that somebody sent on meanwhile: a dry run is looked at, and may be carried
+        #: out, before its process has ended.
+        self._sent_on: set[str] = set()
         self._tidied_s = 0.0
 
     @property
@@ -272,13 +275,24 @@ class Imports:
         return self._folder / f"{id_}.{kind}.csv"
 
     def work(self, id_: str) -> None:
-        """Let a process of its own work at a job; one that has one already is left alone."""
-        if id_ not in self._at_work:
-            task = asyncio.get_running_loop().create_task(self._worked(id_))
-            self._at_work[id_] = task
-            task.add_done_callback(lambda _: self._at_work.pop(id_, None))
+        """Let a process of its own work at a job, after the one that it may have already."""
+        if id_ in self._at_work:
+            self._sent_on.add(id_)
+        else:
+            self._at_work[id_] = asyncio.get_running_loop().create_task(self._worked(id_))
 
     async def _worked(self, id_: str) -> None:
+        """Let processes work at a job, one after the other, until nobody has sent it on."""
+        try:
+            await self._process(id_)
+            while id_ in self._sent_on:
+                self._sent_on.remove(id_)
+                await self._process(id_)
+        finally:
+            del self._at_work[id_]
+            self._sent_on.discard(id_)
+
+    async def _process(self, id_: str) -> None:
         async with self._turns:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "streams.cli", "import", "resume", id_,

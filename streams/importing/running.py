@@ -65,6 +65,8 @@ _READ_BYTES = 1024 * 1024
 _CLOCKS_APART = timedelta(hours=1)
 #: How long nothing may be heard of the orders that are left, s.
 PATIENCE_S = 120.0
+#: A process that has noted its last word has left the job after so long, s.
+_LEAVING_S = 5.0
 
 
 class StillSettling(Unavailable):
@@ -215,10 +217,20 @@ async def carry_out(
         job = await jobs.job(id_)
         if job.state in ("done", "refused"):
             return job
-        if not await jobs.claim(id_):
+        if not await _claimed(jobs, id_):
             raise AtWork(f"Another process works at import {id_}; `orderflow import show {id_}`.")
         await _Work(settings, jobs, await jobs.job(id_), progress, patience_s).done(looked)
         return await jobs.job(id_)
+
+
+async def _claimed(jobs: Jobs, id_: str) -> bool:
+    """Claim a job, also where a process on another machine is just leaving it."""
+    until = time.monotonic() + _LEAVING_S
+    while not await jobs.claim(id_):
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(_ASK_EVERY_S)
+    return True
 
 
 class _Work:

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -278,6 +279,7 @@ async def test_a_file_is_uploaded_looked_at_and_carried_out_by_who_may(tmp_path:
                 assert ask(job + "/run", mei, why)[0] == 202
                 assert ask(job + "/run", mei, why)[0] == 409
                 done = in_state(job, lin, "done")
+                run_while_the_dry_run_is_leaving(site, lin, body)
             assert done["verdicts"]["rows"] == {"new": 1, "bad": 1}
             assert (done["operator"], done["reason"], done["file_name"], "path" in done) == (
                 "mei", "outage", "orders.csv", False,
@@ -286,13 +288,30 @@ async def test_a_file_is_uploaded_looked_at_and_carried_out_by_who_may(tmp_path:
             _, refused = ask(job + "/refused", lin)
             assert "quantity" in refused
 
-            # A file of the wrong kind ends its job before anything is sent.
-            _, begun = ask(site + where + "&reason=x", mei, b"%PDF-1.7")
-            foul = in_state(site + f"/v1/imports/{begun['import']}", mei, "refused")
-            assert "PDF" in foul["failure"]
-            assert foul["sent"] == 0
+            a_file_of_the_wrong_kind_ends_its_job(site, site + where, mei)
             assert ask(site + "/v1/import-templates", guest)[1]["fields"]["order_id"]
         what_is_not_heard_of_is_not_called_done_and_a_changed_file_is_another(house)
+
+
+def a_file_of_the_wrong_kind_ends_its_job(site: str, where: str, key: str) -> None:
+    """Before anything is sent."""
+    _, begun = ask(where + "&reason=x", key, b"%PDF-1.7")
+    foul = in_state(f"{site}/v1/imports/{begun['import']}", key, "refused")
+    assert "PDF" in foul["failure"]
+    assert foul["sent"] == 0
+
+
+def run_while_the_dry_run_is_leaving(site: str, key: str, body: bytes) -> None:
+    """What somebody sends on before its process has ended is not forgotten when it ends."""
+    for nth in range(3):
+        where = f"{site}/v1/imports?platform=taobao&shop=qingyou&dry_run=1&reason={nth}"
+        job = f"{site}/v1/imports/{ask(where, key, body)[1]['import']}"
+        until = time.monotonic() + WITHIN_S
+        while ask(job, key)[1]["state"] != "forecast":
+            assert time.monotonic() < until, "the file was not looked at in time"
+            time.sleep(0.02)
+        assert ask(job + "/run", key, b'{"reason": "outage"}')[0] == 202
+        assert in_state(job, key, "done")["verdicts"]["rows"] == {"duplicate": 1, "bad": 1}
 
 
 def nothing_is_begun(where: str, body: bytes, mei: str, lin: str, guest: str) -> None:
