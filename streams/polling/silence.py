@@ -56,13 +56,14 @@ class SilenceWatch:
         return verdicts
 
     async def _learn(self, now: datetime) -> None:
-        if self._whole_at is None or now - self._whole_at >= _WHOLE_EVERY:
+        is_whole = self._whole_at is None or now - self._whole_at >= _WHOLE_EVERY
+        since = now - (_HISTORY if is_whole else _MAY_CHANGE)
+        found = await self._store.hours(since.replace(minute=0, second=0, microsecond=0), now)
+        # Only now: without its history every channel would be new, and every silence over.
+        if is_whole:
             self._hours.clear()
-            since, self._whole_at = now - _HISTORY, now
-        else:
-            since = now - _MAY_CHANGE
-        since = since.replace(minute=0, second=0, microsecond=0)
-        for hour in await self._store.hours(since, now):
+            self._whole_at = now
+        for hour in found:
             self._hours[hour.platform, hour.shop, hour.at] = hour
 
     async def _tell(self) -> None:
