@@ -215,13 +215,10 @@ class Intake:
             wrong = doubts(said.invoice, said.currency)
             notices += [Notice(NoticeCode.INVOICE, field, why) for field, why in wrong]
         receiver = filled(said.receiver, self._hint) if said.receiver else None
-        where = said if receiver is said.receiver else structs.replace(said, receiver=receiver)
-        warehouse = warehouse_of(shop, where, self._rules)
-        return ObserveOrder(
-            statement=structs.replace(said, lines=lines, notices=tuple(notices), receiver=receiver),
-            policy=policy_of(shop, said.payment_method, warehouse),
-            source=source,
-        )
+        said = structs.replace(said, lines=lines, notices=tuple(notices), receiver=receiver)
+        warehouse = warehouse_of(shop, said, self._rules)
+        policy = policy_of(shop, said.payment_method, warehouse)
+        return ObserveOrder(statement=said, policy=policy, source=source)
 
     def _mapped(self, shop: Shop, name: str, line: Line, ordered_ms: int, now_ms: int) -> Line:
         sku = self._directory.sku(shop, name, line, ordered_ms, now_ms)
