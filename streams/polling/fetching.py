@@ -18,7 +18,7 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from agents.intake import SHOP_HEADER
+from agents.intake import shop_of
 from schemas.errors import BrokerUnavailable, LedgerUnavailable, OrderflowError
 from streams.adapters import ADAPTERS
 from streams.clients.caller import Caller
@@ -124,16 +124,9 @@ class Listener:
         return [
             (platform, shop, order_id)
             for record in records
-            if record.value is not None
-            and (platform, shop := _shop_of(record.headers)) in self._shops
+            if record.value is not None and (platform, shop := shop_of(record)) in self._shops
             for order_id in named_in(platform, shop, record.value)
         ]
-
-
-def _shop_of(headers: Sequence[tuple[str, bytes]]) -> str:
-    return next(
-        (value.decode("utf-8", "replace") for name, value in headers if name == SHOP_HEADER), ""
-    )
 
 
 class Fetcher:
