@@ -17,7 +17,7 @@ Promise: the same event makes the same push, byte for byte, under the same id.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from msgspec import Struct, json
 
@@ -167,11 +167,3 @@ class Attempt(NamedTuple):
     why: str = ""
     #: How long the platform wants to be left alone, s.
     retry_after_s: float | None = None
-
-
-class Platforms(Protocol):
-    """The way out to the platforms."""
-
-    async def attempt(self, push: Push) -> Attempt:
-        """Tell the platform once. Raises nothing for what the other side does."""
-        ...

@@ -48,7 +48,7 @@ Accounts = Callable[[str, str], tuple[Client, Access] | None]
 
 
 class Shipper:
-    """Tells platforms of parcels. The port `agents.shipments.Platforms`."""
+    """Tells platforms of parcels."""
 
     def __init__(self, accounts: Accounts, caller: Caller) -> None:
         self._accounts = accounts
