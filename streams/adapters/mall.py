@@ -8,7 +8,7 @@ says when it was stated: `updated_at`, or at least `created_at`. What it leaves 
 known: `{"platform_order_id", "status", "updated_at"}` is a whole message.
 
 Read as leniently as any platform's: a word or a field nobody knows keeps the order. The gateway is
-stricter (`strange_field`), because there the sender hears of it: a misspelt amount must not be lost
+stricter (`strange_in`), because there the sender hears of it: a misspelt amount must not be lost
 in silence.
 """
 
@@ -224,11 +224,6 @@ def stated(body: Json, platform: str, shop: str) -> Statement:
     return _statement(order, platform, shop)
 
 
-def strange_field(payload: bytes) -> str | None:
-    """Return the path of the first field in *payload* that no order has; None: all are known."""
-    return strange_in(as_object(decode(payload), "payload"))
-
-
 def strange_in(body: Json) -> str | None:
     """Return the path of the first field in *body* that no order has; None: all are known."""
     return _strange(body, MallOrder, "")
@@ -380,9 +375,9 @@ def _moment(source: MallOrder | MallShipment, name: str, at: str = "") -> Moment
     return offset({name: getattr(source, name)}, name, at)
 
 
-def _region(order: MallOrder) -> str | None:
+def _region(receiver: MallReceiver | None) -> str | None:
     """Return where a number without a country's code may be dialled, as far as it was said."""
-    country = _said(order.receiver.country) if order.receiver else None
+    country = _said(receiver.country) if receiver else None
     return country.upper() if country and len(country) == 2 else None
 
 
@@ -395,7 +390,7 @@ def _buyer(order: MallOrder) -> Buyer | None:
         id=_said(said.id),
         name=_said(said.name),
         email=_said(said.email),
-        phone=e164(phone, _region(order)),
+        phone=e164(phone, _region(order.receiver)),
         phone_said=phone,
     )
     return None if buyer == Buyer() else buyer
@@ -404,12 +399,12 @@ def _buyer(order: MallOrder) -> Buyer | None:
 def _receiver(said: MallReceiver | None) -> Receiver | None:
     if said is None:
         return None
-    phone, country = _said(said.phone), _said(said.country)
+    phone = _said(said.phone)
     receiver = Receiver(
         name=_said(said.name),
-        phone=e164(phone, country.upper() if country and len(country) == 2 else None),
+        phone=e164(phone, _region(said)),
         phone_said=phone,
-        country=country,
+        country=_said(said.country),
         province=_said(said.province),
         city=_said(said.city),
         district=_said(said.district),

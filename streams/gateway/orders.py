@@ -15,8 +15,8 @@ import orjson
 
 from schemas.errors import MalformedPayload, Rejected
 from schemas.orders import NoticeCode, Statement
-from streams.adapters import adapter_for
-from streams.adapters.mall import strange_field
+from streams.adapters.mall import stated, strange_in
+from streams.adapters.reading import as_object, decode
 from streams.gateway.door import Place
 from streams.gateway.idempotency import Answers, AnswersUnavailable, Kept
 from streams.gateway.requests import Answer, Headers, Refused
@@ -41,32 +41,15 @@ class Orders:
     def __init__(self, store: Store, answers: Answers) -> None:
         self._store = store
         self._answers = answers
-        self._adapter = adapter_for(MALL)
 
     async def taken(self, shops: Shops, headers: Headers, body: bytes) -> Answer:
         """Return the answer to one request; raises Refused."""
         shop = _shop_of(shops, headers)
         key = _key_of(headers)
-        statement = self._read(body, shop)
+        statement = _read(body, shop)
         if key is None:
             return _accepted(await self._stored(shop, statement, body))
         return await self._once(shop, key, statement, body)
-
-    def _read(self, body: bytes, shop: Shop) -> Statement:
-        try:
-            (statement,) = self._adapter.parse(body, shop.name)
-            strange = strange_field(body)
-        except MalformedPayload as error:
-            raise Refused(422, "malformed", str(error)) from None
-        except Rejected as error:
-            raise Refused(400, "bad_request", str(error)) from None
-        if strange is not None:
-            raise Refused(422, "malformed", f"{strange}: no order has this field")
-        for notice in statement.notices:
-            if notice.code in _MUST_BE_KNOWN:
-                sentence = f"{notice.field}: {notice.said!r} is no word of this schema"
-                raise Refused(422, "malformed", sentence)
-        return statement
 
     async def _once(self, shop: Shop, key: bytes, statement: Statement, body: bytes) -> Answer:
         digest = sha256(body).digest()
@@ -102,6 +85,25 @@ class Orders:
             "order": statement.key,
             "message": f"{place.topic}/{place.partition}/{place.offset}",
         })  # fmt: skip
+
+
+def _read(body: bytes, shop: Shop) -> Statement:
+    """Return what *body* states, as the mall's adapter will read it; raises Refused."""
+    try:
+        order = as_object(decode(body), "payload")
+        statement = stated(order, MALL, shop.name)
+        strange = strange_in(order)
+    except MalformedPayload as error:
+        raise Refused(422, "malformed", str(error)) from None
+    except Rejected as error:
+        raise Refused(400, "bad_request", str(error)) from None
+    if strange is not None:
+        raise Refused(422, "malformed", f"{strange}: no order has this field")
+    for notice in statement.notices:
+        if notice.code in _MUST_BE_KNOWN:
+            sentence = f"{notice.field}: {notice.said!r} is no word of this schema"
+            raise Refused(422, "malformed", sentence)
+    return statement
 
 
 def _shop_of(shops: Shops, headers: Headers) -> Shop:
