@@ -33,8 +33,6 @@ from streams.clients.calls import (
     shortened,
 )
 from streams.clients.parts import (
-    JSON,
-    compact,
     cut,
     field_of,
     got,
@@ -43,6 +41,7 @@ from streams.clients.parts import (
     posted,
     raws,
     under,
+    with_json,
 )
 
 _SIZE = "100"
@@ -181,12 +180,9 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
         "trackingNumber": label.tracking_number,
     }
     marketplace = access.shop_id.split(",")[0]
-    return Request(
-        method="POST",
-        url=f"{access.base_url}/orders/v0/orders/{quote(push.order_id, safe='')}"
-        "/shipmentConfirmation",
-        headers={**JSON, "x-amz-access-token": access.access_token},
-        body=compact({"marketplaceId": marketplace, "packageDetail": package}).encode(),
+    path = f"/orders/v0/orders/{quote(push.order_id, safe='')}/shipmentConfirmation"
+    return with_json(
+        _asked(access, path, {}), {"marketplaceId": marketplace, "packageDetail": package}
     )
 
 

@@ -34,10 +34,10 @@ from streams.clients.parts import (
     field_of,
     inside,
     loosely,
-    md5_upper,
     page_of,
     posted,
     raws,
+    signed,
 )
 
 #: Some pages of the platform say 100, some 50.
@@ -55,11 +55,6 @@ FIELDS = (
     "outBoundDate,modified,consigneeInfo,itemInfoList,couponDetailList,parentOrderId,"
     "directParentOrderId,logisticsId,waybill,venderRemark,open_id_buyer"
 )
-
-
-def signed(params: dict[str, str], secret: str) -> dict[str, str]:
-    """Return *params* with their signature."""
-    return {**params, "sign": md5_upper(secret, params)}
 
 
 def _call(access: Access, now_ms: int, method: str, asked: dict[str, str]) -> Request:

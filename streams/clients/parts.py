@@ -7,6 +7,7 @@ pages that are numbered.
 
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import md5
 from typing import Any, TypeVar
@@ -90,10 +91,10 @@ def joined(params: Mapping[str, str]) -> str:
     return "".join(key + params[key] for key in sorted(params))
 
 
-def md5_upper(secret: str, params: Mapping[str, str]) -> str:
-    """Return the signature of Taobao (md5), JD and Pinduoduo: the secret around the parameters."""
+def signed(params: dict[str, str], secret: str) -> dict[str, str]:
+    """Return *params* signed as Taobao (md5), JD and Pinduoduo do: the secret around them."""
     text = secret + joined(params) + secret
-    return md5(text.encode(), usedforsecurity=False).hexdigest().upper()
+    return {**params, "sign": md5(text.encode(), usedforsecurity=False).hexdigest().upper()}
 
 
 def hmac_hex(secret: str, text: str, how: str = "sha256") -> str:
@@ -113,7 +114,15 @@ def posted(url: str, params: Mapping[str, str]) -> Request:
 
 def got(url: str, params: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Request:
     """Return a question in the address."""
-    return Request(method="GET", url=f"{url}?{urlencode(params)}", headers=headers or {})
+    question = f"?{urlencode(params)}" if params else ""
+    return Request(method="GET", url=url + question, headers=headers or {})
+
+
+def with_json(asked: Request, value: Any, method: str = "POST") -> Request:
+    """Return *asked*, its address and headers, with *value* as its body."""
+    return replace(
+        asked, method=method, headers={**JSON, **asked.headers}, body=compact(value).encode()
+    )
 
 
 def backwards(

@@ -31,19 +31,14 @@ from streams.clients.parts import (
     field_of,
     inside,
     loosely,
-    md5_upper,
     page_of,
     posted,
+    signed,
     under,
 )
 
 _SIZE = 100
 _ALL = "5"
-
-
-def signed(params: dict[str, str], secret: str) -> dict[str, str]:
-    """Return *params* with their signature."""
-    return {**params, "sign": md5_upper(secret, params)}
 
 
 def _call(access: Access, now_ms: int, type_: str, **asked: str) -> Request:

@@ -27,7 +27,7 @@ from streams.clients.calls import (
     by_status,
     shortened,
 )
-from streams.clients.parts import JSON, compact, cut, field_of, got, hmac_hex, loosely, raws
+from streams.clients.parts import cut, field_of, got, hmac_hex, loosely, raws, with_json
 
 _SIZE = "100"
 _LIST = "/api/v2/order/get_order_list"
@@ -178,8 +178,7 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
         "non_integrated": {"tracking_number": parcel.labels[0].tracking_number},
         "order_sn": parcel.push.order_id,
     }
-    request = _call(access, now_ms, _SHIP, {})
-    return Request(method="POST", url=request.url, headers=JSON, body=compact(asked).encode())
+    return with_json(_call(access, now_ms, _SHIP, {}), asked)
 
 
 CLIENT = Client(

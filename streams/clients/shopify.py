@@ -31,7 +31,7 @@ from streams.clients.calls import (
     by_status,
     shortened,
 )
-from streams.clients.parts import JSON, compact, cut, field_of, got, iso_utc, loosely, raws, under
+from streams.clients.parts import cut, field_of, got, iso_utc, loosely, raws, under, with_json
 
 _SIZE = "250"
 _VERSION = "2025-07"
@@ -160,12 +160,7 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
             "tracking_info": {"company": label.carrier.code, "number": label.tracking_number},
         }
     }
-    return Request(
-        method="POST",
-        url=f"{access.base_url}/admin/api/{_VERSION}/fulfillments.json",
-        headers={**JSON, "X-Shopify-Access-Token": access.access_token},
-        body=compact(body).encode(),
-    )
+    return with_json(_asked(access, "fulfillments.json", {}), body)
 
 
 def _taken(order: _Order, wanted: dict[str, int]) -> list[dict[str, int]]:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from agents.shipments import Push
+from streams.clients import parts
 from streams.clients.calls import (
     Access,
     Answer,
@@ -36,7 +37,6 @@ from streams.clients.parts import (
     inside,
     joined,
     loosely,
-    md5_upper,
     page_of,
     posted,
     under,
@@ -64,7 +64,7 @@ def signed(params: dict[str, str], secret: str) -> dict[str, str]:
     """Return *params* with their signature, by the method they name."""
     if params.get("sign_method") == "hmac":
         return {**params, "sign": hmac_hex(secret, joined(params), "md5").upper()}
-    return {**params, "sign": md5_upper(secret, params)}
+    return parts.signed(params, secret)
 
 
 def _call(access: Access, now_ms: int, method: str, **asked: str) -> Request:

@@ -28,9 +28,7 @@ from streams.clients.calls import (
     shortened,
 )
 from streams.clients.parts import (
-    JSON,
     backwards,
-    compact,
     cut,
     field_of,
     got,
@@ -38,6 +36,7 @@ from streams.clients.parts import (
     loosely,
     page_of,
     raws,
+    with_json,
 )
 
 _SIZE = 100
@@ -126,12 +125,7 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
         ],
         "status": "completed",
     }
-    return Request(
-        method="PUT",
-        url=asked.url.removesuffix("?"),
-        headers={**JSON, **asked.headers},
-        body=compact(body).encode(),
-    )
+    return with_json(asked, body, "PUT")
 
 
 def verdict(answer: Answer) -> Verdict:

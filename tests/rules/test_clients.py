@@ -18,9 +18,7 @@ from streams.clients import (
     CLIENTS,
     amazon,
     douyin,
-    jd,
     kuaishou,
-    pdd,
     shopee,
     shopify,
     taobao,
@@ -29,7 +27,7 @@ from streams.clients import (
     xiaohongshu,
 )
 from streams.clients.calls import Access, Answer, Client, Kind, Request, Unreadable, Window
-from streams.clients.parts import backwards
+from streams.clients.parts import backwards, signed
 
 SAMPLES = Path(__file__).parents[1] / "adapters" / "payloads"
 NOW_MS = 1_700_000_000_000
@@ -83,7 +81,7 @@ def test_jd_signs_as_the_platform_does():
         "timestamp": "2022-07-16 16:38:32", "v": "2.0",
     }  # fmt: skip
 
-    assert jd.signed(params, "secret")["sign"] == "9236330DC80D764CF9D56DEDD8F5343A"
+    assert signed(params, "secret")["sign"] == "9236330DC80D764CF9D56DEDD8F5343A"
 
 
 def test_pdd_signs_as_the_platform_does():
@@ -93,7 +91,7 @@ def test_pdd_signs_as_the_platform_does():
         "timestamp": "1480411125", "type": "pdd.order.number.list.get",
     }  # fmt: skip
 
-    assert pdd.signed(params, "testSecret")["sign"] == "E4DE3ED21002510DED352819E7AE6775"
+    assert signed(params, "testSecret")["sign"] == "E4DE3ED21002510DED352819E7AE6775"
 
 
 def test_xiaohongshu_signs_as_the_platform_does():
