@@ -26,6 +26,8 @@ from schemas.errors import OrderflowError, Rejected, Unavailable
 
 #: Of a platform's own words about a failure, so much is kept.
 _REASON_CHARS_MAX = 200
+#: So much of a secret's beginning is hidden too; less tells little, and may be any word.
+_TELLING_CHARS = 8
 
 
 class PlatformUnavailable(Unavailable):
@@ -87,7 +89,16 @@ class Access:
         for secret in (self.app_secret, self.access_token, self.refresh_token):
             if secret:
                 text = text.replace(secret, "***")
+                text = _without_the_beginning(text, secret)
         return text
+
+
+def _without_the_beginning(text: str, secret: str) -> str:
+    """Return *text* without what it ends with of *secret*: it may have been shortened there."""
+    for length in range(min(len(secret) - 1, len(text)), _TELLING_CHARS - 1, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length] + "***"
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

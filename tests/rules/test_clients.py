@@ -26,7 +26,16 @@ from streams.clients import (
     woocommerce,
     xiaohongshu,
 )
-from streams.clients.calls import Access, Answer, Client, Kind, Request, Unreadable, Window
+from streams.clients.calls import (
+    Access,
+    Answer,
+    Client,
+    Kind,
+    Request,
+    Unreadable,
+    Window,
+    shortened,
+)
 from streams.clients.parts import backwards, signed
 
 SAMPLES = Path(__file__).parents[1] / "adapters" / "payloads"
@@ -180,6 +189,20 @@ def test_a_request_never_shows_what_it_carries(platform: str):
         assert "the-" not in repr(request)
     assert "secret" not in repr(access).replace("app_secret", "")
     assert "token" not in repr(access).replace("token_url", "")
+
+
+@pytest.mark.parametrize("kept", [8, 15, 16])
+def test_a_secret_that_a_reason_was_shortened_in_is_not_shown(kept: int):
+    said = "x" * (199 - kept) + " the-access-token has expired"
+
+    shown = an_access("shopify").hide(shortened(said))
+
+    assert shown.endswith("x ***")
+
+
+@pytest.mark.parametrize("said", ["the token has expired", "no access by the-", ""])
+def test_what_is_no_secret_is_shown(said: str):
+    assert an_access("shopify").hide(shortened(said)) == said
 
 
 @pytest.mark.parametrize("platform", CLIENTS)
