@@ -38,6 +38,7 @@ from streams.adapters.amounts import believed, discount_between, settle_refund
 from streams.adapters.currencies import digits_of
 from streams.adapters.phones import e164
 from streams.adapters.reading import (
+    BOM,
     TEXT_LENGTH_MAX,
     WORD_LENGTH_MAX,
     Json,
@@ -56,7 +57,6 @@ STATUSES: Final = MappingProxyType(
 )
 REFUNDS: Final = MappingProxyType({refund.value: refund for refund in Refund})
 
-_BOM: Final = b"\xef\xbb\xbf"
 #: Parcels of one order; beyond it a message is a mistake.
 _SHIPMENTS_MAX: Final = 500
 #: msgspec says where it was: `... - at `$.lines[...].quantity``.
@@ -208,7 +208,7 @@ class Mall:
     def key_of(self, payload: bytes) -> bytes | None:
         """Return the order's id."""
         try:
-            return _decode_named(payload.removeprefix(_BOM)).platform_order_id.encode()
+            return _decode_named(payload.removeprefix(BOM)).platform_order_id.encode()
         except _NOT_JSON:
             return None
 

@@ -49,7 +49,7 @@ _KNOWN_MAX: Final = 4_096
 BEIJING: Final = "Asia/Shanghai"
 UTC: Final = "UTC"
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _COLON: Final = b":"
 #: How a colon may be written in a text instead, among others.
 _ESCAPE: Final = b"\\"
@@ -99,7 +99,7 @@ def _wrong(path: str, value: object, wanted: str) -> MalformedPayload:
 def decode(payload: bytes) -> Any:
     """Return the JSON in *payload*; a byte order mark before it is passed over."""
     try:
-        body = orjson.loads(payload.removeprefix(_BOM))
+        body = orjson.loads(payload.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
         if "surrogate" in str(error):
             raise _lone_surrogate(payload, error) from error
@@ -116,7 +116,7 @@ def decode(payload: bytes) -> Any:
     # A search for one byte costs nothing beside one for five.
     escaped = _ESCAPE in payload and _ESCAPED in payload
     if payload.count(_COLON) != again.count(_COLON) or escaped:
-        json.loads(payload.removeprefix(_BOM), object_pairs_hook=_once)
+        json.loads(payload.removeprefix(BOM), object_pairs_hook=_once)
     return body
 
 
@@ -148,7 +148,7 @@ def unpack(value: object, path: str) -> Any:
 def _lone_surrogate(payload: bytes, error: Exception) -> UndecodableMessage | MalformedPayload:
     """Return the error that names the field, which the fast reader does not know."""
     try:
-        path = _surrogate_path(json.loads(payload.removeprefix(_BOM)), "")
+        path = _surrogate_path(json.loads(payload.removeprefix(BOM)), "")
     except (ValueError, RecursionError):
         path = None
     if path is None:
