@@ -123,8 +123,11 @@ class Caller:
 
         Raises PlatformUnavailable, CredentialsRefused, RequestRefused.
         """
-        longest = waits(self._rule.retry)
+        longest, bucket = waits(self._rule.retry), self._bucket(client, access, lane)
         while True:
+            if (rests_s := bucket.rests_for(time.monotonic())) > 0:
+                shop = f"{access.platform}/{access.shop}"
+                raise _rests(f"{shop}: it wants to be left alone for {rests_s:.0f} s", rests_s)
             try:
                 return await self._with_token(client, access, ask, read, lane)
             except _Failed as failed:
@@ -136,9 +139,12 @@ class Caller:
                     )
                     gave_up.tried = True
                     raise gave_up from None
-                if (failed.retry_after_s or 0) > self._rule.retry.wait_max_s:
-                    raise PlatformUnavailable(
-                        self._sentence(access, "asks us to wait longer", failed.verdict)
+                rests_s = failed.retry_after_s or 0.0
+                if rests_s > self._rule.retry.wait_max_s:
+                    # Also for whoever asks next, in the next turn or a second from now.
+                    bucket.rest(time.monotonic(), rests_s)
+                    raise _rests(
+                        self._sentence(access, "asks us to wait longer", failed.verdict), rests_s
                     ) from None
                 await asyncio.sleep(wait_of(wait_s, self._dice.random(), failed.retry_after_s))
 
@@ -211,12 +217,11 @@ class Caller:
         if not breaker.may_try(time.monotonic()):
             self._counted(access.platform, access.shop, "breaker")
             opens_in_s = breaker.opens_in(time.monotonic())
-            resting = PlatformUnavailable(
+            raise _rests(
                 f"{access.platform}/{access.shop}: {_host(request.url)} has failed often and is "
-                f"left alone for {opens_in_s:.0f} s"
+                f"left alone for {opens_in_s:.0f} s",
+                opens_in_s,
             )
-            resting.retry_after_s = opens_in_s
-            raise resting
         try:
             answer = await self._answer(request)
             verdict = client.verdict(answer)
@@ -315,6 +320,13 @@ class Caller:
 
 
 _SELDOM = Rate(per_s=0.2, burst=5, stated="ours")
+
+
+def _rests(sentence: str, for_s: float) -> PlatformUnavailable:
+    """Return the error of a platform that is left alone for so long."""
+    error = PlatformUnavailable(sentence)
+    error.retry_after_s = for_s
+    return error
 
 
 def _host(url: str) -> str:

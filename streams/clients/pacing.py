@@ -27,12 +27,22 @@ class Bucket:
         self._ahead_s = (rate.burst - 1) * self._every_s
         #: When the next call is due, were the calls made evenly.
         self._due_s = now_s
+        #: Until then the platform wants no call at all.
+        self._rests_until_s = now_s
 
     def take(self, now_s: float) -> float:
         """Take a token, and return how long to wait for it; tokens are given in order of asking."""
         due_s = max(self._due_s, now_s)
         self._due_s = due_s + self._every_s
         return max(0.0, due_s - self._ahead_s - now_s)
+
+    def rest(self, now_s: float, for_s: float) -> None:
+        """The platform wants to be left alone for so long."""
+        self._rests_until_s = max(self._rests_until_s, now_s + for_s)
+
+    def rests_for(self, now_s: float) -> float:
+        """Return how long it is still to be left alone."""
+        return max(0.0, self._rests_until_s - now_s)
 
 
 class State(Word):

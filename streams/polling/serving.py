@@ -253,7 +253,9 @@ async def _fetches(settings: Settings, house: House, key: Key) -> None:
             house.read_again()
         except PASSING as error:
             logger.warning("fetching waits: %s", error)
-            await asyncio.sleep(house.caller.open_for(house.askers[key].access) or _LOOK_EVERY_S)
+            open_s = house.caller.open_for(house.askers[key].access)
+            asked_s = getattr(error, "retry_after_s", None)
+            await asyncio.sleep(open_s or asked_s or _LOOK_EVERY_S)
         named.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(named.wait(), _LOOK_EVERY_S)

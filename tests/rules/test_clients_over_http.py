@@ -260,11 +260,14 @@ async def test_a_platform_that_wants_a_long_pause_gets_it():
         there.family.throttled, kept = _an_hour(there), there.family.throttled
         try:
             turn = await bench.poller.turn()
+            again = await bench.poller.turn()
         finally:
             there.family.throttled = kept
 
         assert turn.ended is Ended.AWAY
         assert "wait longer" in turn.why
+        assert again.ended is Ended.AWAY
+        assert "left alone for 3" in again.why
         assert len(there.calls) == 1
 
 

@@ -45,6 +45,17 @@ def test_a_full_bucket_gives_its_burst_at_once_and_then_one_at_a_time():
     assert bucket.take(110.0) == 0
 
 
+def test_a_platform_that_wants_to_be_left_alone_is_so_for_as_long_as_it_said():
+    bucket = Bucket(Rate(per_s=2, burst=3, stated=""), 100.0)
+    assert bucket.rests_for(100.0) == 0
+
+    bucket.rest(100.0, 3600)
+    bucket.rest(160.0, 10)  # a shorter one takes nothing back
+
+    assert bucket.rests_for(160.0) == 3540
+    assert bucket.rests_for(3700.0) == 0
+
+
 def test_attempts_wait_three_six_twelve_and_twenty_four_seconds_at_most():
     rule = RetryRule(attempts_max=5, first_wait_s=3, wait_max_s=120)
 
