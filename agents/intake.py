@@ -161,10 +161,10 @@ class Intake:
             outputs = []
             for statement in statements:
                 said = self._stamped(statement, source, now_ms or record.timestamp)
+                if isinstance(said, ObserveOrder):
+                    said = _held_from_the_start(said) if is_imported else self._of_its_time(said)
                 if isinstance(said, Unusable):
                     return [self._park(record, place, said)]
-                if is_imported:
-                    said = _held_from_the_start(said)
                 late = not is_imported and 0 < statement.stated_ms < record.timestamp - LATE_MS
                 outputs.append(
                     Output(
@@ -180,6 +180,17 @@ class Intake:
         else:
             return outputs
 
+    def _of_its_time(self, command: ObserveOrder) -> ObserveOrder | Unusable:
+        """
+        Return *command*, unless the message is from the future, dated by itself alone.
+
+        A thin one has no other time, and would outrank whatever is said of its order until then.
+        """
+        ahead_ms = command.statement.stated_ms - command.source.received_ms
+        if ahead_ms <= self._future_max_ms:
+            return command
+        return _from_the_future("stated_ms", "the time of the message", ahead_ms)
+
     def _stamped(self, said: Statement, source: Source, now_ms: int) -> ObserveOrder | Unusable:
         """Stamp what people decided about the shop: policy and SKUs."""
         shop = self._directory.shop(said.platform, said.shop)
@@ -189,15 +200,10 @@ class Intake:
                 "add it with `orderflow reference apply FILE`, then feed the message again"
             )
             return Unusable(Cause.UNKNOWN_SHOP, "shop", reason)
-        future_ms = source.received_ms + self._future_max_ms
         for name, at in (("created_at", said.created_at), ("updated_at", said.updated_at)):
-            if at is not None and at.ms > future_ms:
-                minutes = (at.ms - source.received_ms) // 60_000
-                reason = (
-                    f"{name}: {at.said} (read as {at.zone}) lies {minutes} minutes in the future; "
-                    "was its zone read right?"
-                )
-                return Unusable(Cause.FUTURE, name, reason)
+            if at is not None and at.ms > source.received_ms + self._future_max_ms:
+                ahead_ms = at.ms - source.received_ms
+                return _from_the_future(name, f"{at.said} (read as {at.zone})", ahead_ms)
         ordered_ms = said.created_at.ms if said.created_at else source.received_ms
         lines = tuple(
             [self._mapped(shop, said.shop, line, ordered_ms, now_ms) for line in said.lines]
@@ -275,6 +281,13 @@ class Intake:
             seal(parked),
             counts_as=(PARKED, why.cause.value),
         )
+
+
+def _from_the_future(name: str, said: str, ahead_ms: int) -> Unusable:
+    reason = (
+        f"{name}: {said} lies {ahead_ms // 60_000} minutes in the future; was its zone read right?"
+    )
+    return Unusable(Cause.FUTURE, name, reason)
 
 
 def _held_from_the_start(said: ObserveOrder) -> ObserveOrder:

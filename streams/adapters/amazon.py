@@ -83,6 +83,8 @@ REFUNDS: Final[Mapping[str, Refund]] = MappingProxyType({})
 _FEES: Final = frozenset({"GIFT_WRAP", "COD_FEE", "DELIVERY_TIP", "OTHER"})
 #: Where a notification hides when a bridge brings it: SNS, SQS, EventBridge.
 _ENVELOPES: Final = ("Message", "Body", "detail")
+#: Of a line: its buyer asked to cancel it.
+_WANTED: Final = "IsBuyerRequestedCancel"
 #: A queue may hold what a topic sent: one envelope in another, and no more.
 _ENVELOPES_MAX: Final = 2
 #: What a topic says when it is set up; about no order.
@@ -296,6 +298,8 @@ class Amazon:
 
 def _spelled(source: Json, name: str) -> str:
     """Return *name* as *source* spells it: notification families differ in their capitals."""
+    if name in source:
+        return name
     return next((key for key in source if key.lower() == name.lower()), name)
 
 
@@ -334,10 +338,8 @@ def _is_bridged(body: Json) -> bool:
 
 def _wants_cancel(item: Json, at: str) -> bool:
     """Tell whether the buyer asked to cancel a line of v0 (or of a notification)."""
-    asked = within(item, "BuyerRequestedCancel", at)
-    return flag(item, "IsBuyerRequestedCancel", at) or flag(
-        asked, "IsBuyerRequestedCancel", at + "BuyerRequestedCancel."
-    )
+    asked, place = _inside(item, "BuyerRequestedCancel", at)
+    return flag(item, _spelled(item, _WANTED), at) or flag(asked, _spelled(asked, _WANTED), place)
 
 
 def _buyer_wants_out(item: Json, at: str) -> bool:

@@ -124,6 +124,8 @@ _order_id_of = only_match(
 _LAYERS: Final = frozenset({
     "orderinfo", "orderlist", "ordersnlist", "orderstatuslist", "refundlist", "refundinfo", "data",
 })  # fmt: skip
+#: commandType of frames that are about the connection; the `message` of a failure is plain words.
+_NO_MESSAGE: Final = ("Ack", "HeartBeat", "Fail")
 #: What gives a frame, a message or an order away.
 _MARKS: Final = frozenset({"commandType", "content", "order_sn", "orderSn"})
 
@@ -227,6 +229,8 @@ class Pdd:
 
     def _frame(self, frame: Json, shop: str, at: str) -> Iterator[Statement]:
         """Return what a PMC frame says; heartbeats and messages about no order say nothing."""
+        if frame.get("commandType") in _NO_MESSAGE:
+            return
         message, place = frame, at
         if "content" not in frame:
             if frame.get("message") is None:

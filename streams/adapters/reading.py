@@ -109,15 +109,19 @@ def decode(payload: bytes) -> Any:
         again = orjson.dumps(body)
     except TypeError as error:  # its depth is limited to 254
         raise UndecodableMessage("the body is nested too deeply") from error
-    if again == payload:
-        return body
-    # It came in another spelling. Every key has its colon, and texts have theirs on both sides,
-    # unless one is escaped: so counting them tells, as good as always, that none stood twice.
+    if again != payload:
+        _refuse_twice(payload, again)
+    return body
+
+
+def _refuse_twice(payload: bytes, again: bytes) -> None:
+    """Refuse a key with two values in *payload*, which is *again* in another spelling."""
+    # Every key has its colon, and texts have theirs on both sides, unless one is escaped: so
+    # counting them tells, as good as always, that none stood twice.
     # A search for one byte costs nothing beside one for five.
     escaped = _ESCAPE in payload and _ESCAPED in payload
     if payload.count(_COLON) != again.count(_COLON) or escaped:
         json.loads(payload.removeprefix(BOM), object_pairs_hook=_once)
-    return body
 
 
 def without_nul(payload: bytes) -> bool:
@@ -140,9 +144,17 @@ def unpack(value: object, path: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+        found = orjson.loads(value)
+        again = orjson.dumps(found)
+    except (orjson.JSONDecodeError, TypeError) as error:  # a TypeError: nested too deeply
         raise MalformedPayload(path, f"the text is not JSON: {error}") from error
+    inside = value.encode()
+    if again != inside:
+        try:
+            _refuse_twice(inside, again)
+        except MalformedPayload as error:
+            raise MalformedPayload(f"{path}.{error.field}", error.why) from error
+    return found
 
 
 def _lone_surrogate(payload: bytes, error: Exception) -> UndecodableMessage | MalformedPayload:

@@ -89,6 +89,8 @@ _ORDER_REFUNDS: Final = frozenset({"IN_CANCEL", "TO_RETURN"})
 #: Before payment there is nothing to refund; after a cancellation it depends on the payment.
 _UNPAID: Final = frozenset({Status.PENDING_PAYMENT, Status.CANCELLED})
 _NO_ERROR: Final = frozenset({None, "-"})
+#: Pushes about the app's right to the shop (given, taken, running out); with or without `data`.
+_OF_THE_APP: Final = frozenset({"1", "2", "12"})
 _BUNDLE: Final = "bundle_deal"
 
 
@@ -113,7 +115,7 @@ class Shopee:
         return only_order(self.parse, payload)
 
     def _read(self, body: Json, shop: str, at: str) -> Iterator[Statement]:
-        if "code" in body and "data" in body:
+        if "code" in body and ("data" in body or "timestamp" in body):
             yield from self._push(body, shop, at)
             return
         if "response" in body or "error" in body:
@@ -238,7 +240,10 @@ class Shopee:
     def _push(self, message: Json, shop: str, at: str) -> Iterator[Statement]:
         """Return what a push says; one that names no order (a product, a shop) says nothing."""
         kind = word(message, "code", at) or ""
-        data, place = as_object(unpack(message["data"], at + "data"), at + "data"), at + "data."
+        if kind in _OF_THE_APP:
+            return
+        path = at + "data"
+        data, place = as_object(unpack(message.get("data"), path), path), path + "."
         if "ordersn" not in data and "order_sn" not in data:
             return
         key = "ordersn" if "ordersn" in data else "order_sn"

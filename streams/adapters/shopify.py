@@ -251,7 +251,9 @@ class Shopify:
             raise MalformedPayload(at + "errors", "the platform answered with an error")
         # An order without its id has lists of refunds in it and is still no page of refunds.
         wrapped = not body.keys() & {"id", "order_id", "line_items"}
-        for name in ("order", "refund", "fulfillment", "transaction") if wrapped else ():
+        for name in (
+            ("order", "refund", "fulfillment", "transaction", "order_edit") if wrapped else ()
+        ):
             if isinstance(body.get(name), dict):
                 yield self._one(body[name], shop, f"{at}{name}.", plain)
                 return
@@ -344,7 +346,7 @@ class Shopify:
         return believed(statement, at)
 
     def _part(self, body: Json, shop: str, at: str) -> Statement:
-        """Return what a fulfillment, a transaction or a deletion says: the order, and a parcel."""
+        """Return what a parcel, a payment, an edit or a deletion says: the order, and a parcel."""
         shipment = _shipment(body, at) if "tracking_number" in body else None
         moment = offset(body, "updated_at", at) or offset(body, "created_at", at)
         return Statement(

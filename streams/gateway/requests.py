@@ -13,9 +13,9 @@ from typing import Any, Final
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 #: Bodies of all requests that are not answered yet.
 HELD_BYTES_MAX: Final = 256 * 1024 * 1024
-#: Of a body that is too large so much is still read and thrown away: a client that is cut off while
-#: it sends does not hear the answer.
-_THROWN_AWAY_MAX: Final = 8 * 1024 * 1024
+#: Of a body that is too large so much is still read and thrown away, in the time any body has: a
+#: client that is cut off while it sends does not hear the answer.
+_THROWN_AWAY_MAX: Final = 64 * 1024 * 1024
 #: Who was told 503 may come back after this.
 RETRY_AFTER_S: Final = 5
 

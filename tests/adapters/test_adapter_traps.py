@@ -611,12 +611,15 @@ def test_parts_of_shopify_name_their_order_and_ask_for_it() -> None:
     refund = read("shopify", sample("shopify", "refund")["refund"])
     parcel = read("shopify", sample("shopify", "fulfillment")["fulfillment"])
     deleted = read("shopify", {"id": 450789469})
+    # orders/edited wraps what was changed, and has an id of its own.
+    edit = {"id": 78912328793, "order_id": 450789469, "created_at": "2026-06-01T10:00:00Z"}
+    edited = read("shopify", {"order_edit": edit | {"line_items": {"additions": [{"id": 1}]}}})
 
-    assert {part.order_id for part in (refund, parcel, deleted)} == {"450789469"}
+    assert {part.order_id for part in (refund, parcel, deleted, edited)} == {"450789469"}
     assert (refund.refunded, refund.refund, refund.currency) == (4194, None, "USD")
     assert parcel.shipments[0].tracking_number == "MS1562678"
-    assert {part.status for part in (refund, parcel, deleted)} == {None}
-    assert {part.notices[0].code for part in (refund, parcel, deleted)} == {NoticeCode.THIN}
+    assert {part.status for part in (refund, parcel, deleted, edited)} == {None}
+    assert {part.notices[0].code for part in (refund, parcel, deleted, edited)} == {NoticeCode.THIN}
 
 
 def test_a_refund_of_shopify_on_its_way_is_refunding() -> None:

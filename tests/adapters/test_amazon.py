@@ -246,10 +246,11 @@ def test_a_notification_is_read_in_every_casing_and_every_envelope() -> None:
         sns,
         {"Body": orjson.dumps(sns).decode()},
         {"detail-type": "ORDER_CHANGE", "detail": told},
+        small(told),
         put(
-            put(small(told), "payload.orderChangeNotification.summary.orderItems", DROP),
-            "payload.orderChangeNotification.summary.OrderItems",
-            [{"IsBuyerRequestedCancel": "true"}],
+            small(told),
+            "payload.orderChangeNotification.summary.orderItems",
+            [{"buyerRequestedCancel": {"isBuyerRequestedCancel": "true"}}],
         ),
     ]
 

@@ -401,6 +401,30 @@ def test_a_key_that_stands_twice_is_refused_where_its_values_differ(platform: st
 
 
 @pytest.mark.parametrize(
+    ("platform", "inside", "path"),
+    [
+        ("taobao", '{"tid":1,"tid":2}', "content.tid"),
+        ("taobao", '{"tid":1,"nick":"\\u003a","\\u0074id":2}', "content.tid"),
+        ("douyin", '{"p_id":1,"s_ids":[1],"p_id":2}', "[0].data.p_id"),
+        ("xiaohongshu", '{"orderId":"P1", "orderId":"P2"}', "[0].data.orderId"),
+    ],
+)
+def test_a_key_that_stands_twice_in_a_text_is_refused_too(
+    platform: str, inside: str, path: str
+) -> None:
+    body: dict[str, Any] = {
+        "taobao": {"topic": "taobao_trade_TradeCreate", "content": inside},
+        "douyin": [{"tag": "101", "msg_id": "1", "data": inside}],
+        "xiaohongshu": [{"msgTag": "msg_fulfillment_status_change", "data": inside}],
+    }
+
+    with pytest.raises(MalformedPayload, match="twice") as refused:
+        parse(platform, body[platform])
+
+    assert refused.value.field == path
+
+
+@pytest.mark.parametrize(
     ("platform", "path", "count", "price"),
     [
         ("taobao", "orders.order.0", "num", "price"),

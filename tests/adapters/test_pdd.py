@@ -176,6 +176,7 @@ def test_a_trade_message_asks_for_the_order_and_says_nothing_of_it() -> None:
     "frame",
     [
         {"commandType": "HeartBeat", "time": 1775271600350},
+        {"commandType": "Fail", "time": 1775271600350, "message": "no right to this message"},
         {"commandType": "Common", "message": {"type": "pdd_chat_OrderPromise", "content": "{}"}},
     ],
 )

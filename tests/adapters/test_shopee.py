@@ -175,6 +175,8 @@ def test_a_lost_push_says_what_the_push_said() -> None:
     "body",
     [
         {"code": 1, "shop_id": 7, "timestamp": 1, "data": {"success": 1}},
+        {"code": 2, "shop_id": 7, "timestamp": 1, "success": 1, "extra": "shop 7 was taken back"},
+        {"code": 12, "shop_id": 7, "timestamp": 1, "data": "the right to shop 7 runs out"},
         {"code": 6, "shop_id": 7, "timestamp": 1, "data": {"item_id": 9}},
         {"error": "", "response": {"order_list": [], "more": False}},
         {"error": "-", "response": {"return": None, "more": False}},

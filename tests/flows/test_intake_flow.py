@@ -18,6 +18,7 @@ from schemas.orders import (
     Receiver,
     ReturnGoods,
     Statement,
+    Status,
 )
 from schemas.parked import Cause, Parked
 from schemas.reference import HoldRule, Kit, KitPart, Shop, SkuMapping
@@ -120,6 +121,10 @@ PARKED = {
         Raw(b"{}"), Cause.UNKNOWN_SHOP, "shop",
     ),
     "an order of tomorrow": (an_intake(FUTURE), Raw(b"{}"), Cause.FUTURE, "created_at"),
+    "a thin message of tomorrow": (
+        an_intake(a_statement(Status.PAID, at=DAY + 1, created_at=None, updated_at=None)),
+        Raw(b"{}"), Cause.FUTURE, "stated_ms",
+    ),
 }  # fmt: skip
 
 

@@ -264,6 +264,14 @@ async def test_a_body_has_two_mebibytes_at_most(
     assert (await post(client, HOOK, sent, shopify(body)))[0] == code
 
 
+async def test_who_sends_far_too_much_before_it_listens_hears_why_all_the_same(
+    client: aiohttp.ClientSession,
+):
+    code, sentence = await post(client, HOOK, io.BytesIO(bytes(24 * 1024 * 1024)), {})
+
+    assert (code, sentence) == (413, b"a body has at most 2097152 bytes\n")
+
+
 def test_a_body_that_says_it_is_huge_is_refused_before_it_is_sent(gate: Gate):
     began = time.monotonic()
     answer = gate.say(request(signed(b""), length=10**12))
