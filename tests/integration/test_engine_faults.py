@@ -140,7 +140,7 @@ async def counted(settings: Settings) -> dict[str, int]:
     return {key.decode(): row.total for key, row in rows.items()}
 
 
-async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):
+async def test_t48_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(a_worker(topics))
         for batch in range(6):
