@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, with a `.local` of its own."""
+    """The script as a module, with a `.local` of its own and nothing told by the environment."""
+    for name in [name for name in os.environ if name.startswith("ORDERFLOW_")]:
+        monkeypatch.delenv(name)
     spec = importlib.util.spec_from_file_location("the_local_stack", ROOT / "deploy" / "stack.py")
     assert spec is not None
     assert spec.loader is not None
