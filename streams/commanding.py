@@ -57,7 +57,21 @@ def command(kind: type[Any], **fields: Any) -> Any:
         raise BadCommand(_what_is_wrong(str(error), kind, fields)) from error
     except MalformedPayload as error:
         raise BadCommand(f"{error}.") from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise BadCommand(_what_cannot_be_written(fields)) from error
     return made
+
+
+def _what_cannot_be_written(fields: dict[str, Any]) -> str:
+    """Return a sentence about the field that has no bytes, such as half a character."""
+    for name, value in fields.items():
+        try:
+            msgpack.encode(value)
+        except OverflowError:
+            return f"{name}: the number is too large; it is {value!r}."
+        except UnicodeEncodeError:
+            return f"{name}: the text is not UTF-8; it is {value!r}."
+    return "The command cannot be written."
 
 
 def _what_is_wrong(said: str, kind: type[Any], fields: dict[str, Any]) -> str:

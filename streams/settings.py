@@ -7,12 +7,28 @@ Inner rooms receive values, never `Settings`. Secrets are `SecretStr` and have n
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import Misconfigured
+
+
+def _of_postgres(address: SecretStr) -> SecretStr:
+    """Refuse now what no connection could ever be made of; the address itself is not repeated."""
+    try:
+        parts = urlsplit(address.get_secret_value())
+        wrong = parts.scheme not in {"postgresql", "postgres"} or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    return address
+
+
+PostgresAddress = Annotated[SecretStr, AfterValidator(_of_postgres)]
 
 
 class Settings(BaseSettings):
@@ -26,13 +42,13 @@ class Settings(BaseSettings):
     #: the poller, which remembers how far it has read each shop, as the operations API, as
     #: callbacks, which queue and send what subscribers and platforms are told, and alone read the
     #: subscribers' secrets, and as the console, for its users and what they do.
-    postgres_owner: SecretStr | None = None
-    postgres_ledger: SecretStr | None = None
-    postgres_reader: SecretStr | None = None
-    postgres_poller: SecretStr | None = None
-    postgres_operations: SecretStr | None = None
-    postgres_callbacks: SecretStr | None = None
-    postgres_console: SecretStr | None = None
+    postgres_owner: PostgresAddress | None = None
+    postgres_ledger: PostgresAddress | None = None
+    postgres_reader: PostgresAddress | None = None
+    postgres_poller: PostgresAddress | None = None
+    postgres_operations: PostgresAddress | None = None
+    postgres_callbacks: PostgresAddress | None = None
+    postgres_console: PostgresAddress | None = None
     redis: SecretStr | None = None
 
     #: Put before every topic and group name, so that several installations share one broker.
@@ -184,7 +200,8 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         wrong = "; ".join(
-            f"ORDERFLOW_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            f"ORDERFLOW_{'_'.join(str(part) for part in fault['loc']).upper()}: "
+            + fault["msg"].removeprefix("Value error, ")
             for fault in error.errors()
         )
         raise Misconfigured(f"Set the environment right and start again: {wrong}.") from error

@@ -114,6 +114,16 @@ def test_only_settings_reads_a_variable_of_the_environment() -> None:
     assert readers <= {"streams/settings.py"}, readers
 
 
+def test_t50_t53_t54_nothing_rests_on_what_faust_does_not_keep() -> None:
+    """No table of everybody's, no window, no repartitioning, no transactions of the engine's."""
+    forbidden = re.compile(
+        r"GlobalTable|\.(tumbling|hopping|group_by|repartition|through)\(|EXACTLY_ONCE|exactly_once"
+    )
+    for room in OURS:
+        for path in (ROOT / room).rglob("*.py"):
+            assert not forbidden.search(path.read_text()), path
+
+
 def test_no_clock_randomness_or_io_in_tables_and_schemas() -> None:
     forbidden = re.compile(
         r"datetime\.now|time\.time\(|time\.monotonic|import random|uuid4"

@@ -25,6 +25,26 @@ def tell(
             console.print(f"  {line}", markup=False, soft_wrap=True)
     said = "EVERYTHING HOLDS" if outcome["ok"] else "NOT EVERYTHING HOLDS"
     console.print(f"\n{said}: {outcome['orders']:,} orders in {outcome['seconds']:.0f} s.")
+    for why in why_not(outcome):
+        console.print(f"  {why}")
+
+
+def why_not(outcome: dict[str, Any]) -> list[str]:
+    """Return a sentence for everything that keeps the demo from a yes."""
+    fed = outcome["fed"]
+    return [
+        said
+        for holds, said in (
+            (outcome["check"]["ok"], "The check found what is named above."),
+            (outcome["at_rest"], "The house did not come to rest in time."),
+            (outcome["killed"]["back"] is not None, "The killed worker did not come back in time."),
+            (
+                fed["acknowledged"] == fed["messages"],
+                f"Of {fed['messages']:,} messages {fed['acknowledged']:,} were acknowledged.",
+            ),
+        )
+        if not holds
+    ]
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -104,7 +104,8 @@ def create_app(
     app = App(
         settings.group_prefix + role.name,
         broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
-        env_prefix="ORDERFLOW_FAUST_",
+        # Left to itself Faust reads some eighty variables, and they beat what stands here.
+        env={},
         autodiscover=False,
         store="memory://",
         web_enabled=False,

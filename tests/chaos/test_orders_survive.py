@@ -65,6 +65,7 @@ def _feeding(house: Installation, seed: int, log: Path) -> "subprocess.Popen[byt
 
 
 async def test_orders_survive_kills_stops_and_a_broker_crash(tmp_path: Path) -> None:
+    """T48, T51: nothing is lost or done twice, and each order's events stay in their order."""
     seed = int(os.environ.get("ORDERFLOW_TEST_SEED") or random.randrange(1 << 30))
     print(f"seed {seed}, plan {', '.join(PLAN)}")
     dice = random.Random(seed)

@@ -26,3 +26,13 @@ def test_the_demo_shows_the_whole_house_and_everything_holds():
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout.strip().splitlines()[-1])
     assert said["orders"] >= 300
+    assert (said["ok"], said["check"]["ok"], said["at_rest"]) == (True, True, True)
+    # One worker was killed on the way, and another process took its place.
+    assert said["killed"]["back"] not in (None, said["killed"]["killed"])
+    assert said["fed"]["acknowledged"] == said["fed"]["messages"]
+    # Duplicates, refusals and what was not paid are among what is shown.
+    assert said["fed"]["messages"] > said["fed"]["orders"]
+    statuses = {row["status"] for row in said["by_channel_and_status"]}
+    assert statuses >= {"PENDING_PAYMENT", "PAID", "SHIPPED", "CANCELLED"}
+    channels = {row["platform"] for row in said["by_channel_and_status"]}
+    assert channels >= {"taobao", "douyin", "shopify"}

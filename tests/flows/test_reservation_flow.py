@@ -276,7 +276,7 @@ def test_an_order_shipped_before_its_shop_went_live_moves_no_stock():
     assert house.order().reservation == "adopted"
 
 
-def test_an_unmapped_sku_parks_the_reservation_not_the_order_and_resumes_once_mapped():
+def test_t26_an_unmapped_sku_parks_the_reservation_not_the_order_and_resumes_once_mapped():
     house = a_house(GARISH_LAMP=5)
     unmapped = a_statement(Status.PAID, a_line(LAMP, 2), a_line(None, 1, "odd"), at=1)
 

@@ -130,7 +130,7 @@ async def test_a_month_that_is_not_ready_is_trouble(database: Database, ledger: 
     assert values(await ledger.strayed())[f"{month} is missing"] == 1.0
 
 
-async def test_lag_is_how_long_the_oldest_unread_record_waits(settings: Settings):
+async def test_t52_lag_is_how_long_the_oldest_unread_record_waits(settings: Settings):
     await apply(settings, [ORDER_EVENTS])
     topic = settings.topic(ORDER_EVENTS.name)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all")

@@ -164,6 +164,19 @@ def test_help_loads_nothing_heavy() -> None:
             78,
             "ORDERFLOW_POSTGRES_LEDGER",
         ),
+        # addresses that nobody could connect to, and whose passwords are nobody's business
+        (
+            ("worker", "--bare", "--roles", "ledger"),
+            {"ORDERFLOW_KAFKA": "x:1", "ORDERFLOW_POSTGRES_LEDGER": "nonsense"},
+            78,
+            "ORDERFLOW_POSTGRES_LEDGER: write it as postgresql://",
+        ),
+        (
+            ("exceptions", "list"),
+            {"ORDERFLOW_KAFKA": "x:1", "ORDERFLOW_POSTGRES_READER": "postgresql://a:b@c:d/e"},
+            78,
+            "ORDERFLOW_POSTGRES_READER",
+        ),
         # nobody says where the queue is
         (("callbacks", "run"), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_CALLBACKS"),
         (
@@ -283,10 +296,15 @@ def test_normalize_names_the_file_that_it_cannot_read(
 # --- commands and files ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quantity", [0, -1, 2**63])
+@pytest.mark.parametrize("quantity", [0, -1, 2**63, 2**64, -(2**63) - 1])
 def test_an_impossible_quantity_is_refused_by_name(quantity: int) -> None:
     with pytest.raises(BadCommand, match="quantity"):
         command(ReceiveStock, id=new_id(), sku="A", quantity=quantity, reason="r", operator="o")
+
+
+def test_half_a_character_in_a_command_is_refused_by_name() -> None:
+    with pytest.raises(BadCommand, match="sku: the text is not UTF-8"):
+        command(ReceiveStock, id=new_id(), sku="\udcff", quantity=1, reason="r", operator="o")
 
 
 def test_a_new_id_carries_its_time() -> None:

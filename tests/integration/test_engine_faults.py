@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.engine.supervisor import Command, supervise
 from streams.settings import Settings
@@ -140,7 +141,7 @@ async def counted(settings: Settings) -> dict[str, int]:
     return {key.decode(): row.total for key, row in rows.items()}
 
 
-async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):
+async def test_t48_partitions_move_between_workers_and_nothing_is_lost_or_doubled(topics: Settings):
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(a_worker(topics))
         for batch in range(6):
@@ -148,6 +149,8 @@ async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(to
             if batch == 1:
                 second = await stack.enter_async_context(a_worker(topics))
             if batch == 4:
+                # It has its share by now, however slowly it came: else nothing would move.
+                await shop.until(lambda: shared_by(topics, 2))
                 second.terminate()
                 assert await asyncio.wait_for(second.wait(), 10) == 0
             await asyncio.sleep(1)
@@ -155,6 +158,18 @@ async def test_partitions_move_between_workers_and_nothing_is_lost_or_doubled(to
         await all_said(topics, 12_000)
 
     assert await shop.letters_are_whole(topics)
+
+
+async def shared_by(settings: Settings, workers: int) -> bool:
+    """Say whether so many members have shared the keeper's partitions out among them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        (said,) = await admin.describe_consumer_groups([settings.group_prefix + "stock"])
+    finally:
+        await admin.close()
+    (group,) = said.to_object()["groups"]
+    return group["state"] == "Stable" and len(group["members"]) == workers
 
 
 async def test_a_stopped_worker_that_wakes_up_changes_nothing(topics: Settings):

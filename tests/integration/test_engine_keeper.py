@@ -8,15 +8,17 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from faust.types import TP
+from faust.types.enums import ProcessingGuarantee
 from msgspec import msgpack
 
 from agents.letters import PREFIX, State
 from schemas.parked import Cause, Parked
+from streams.engine.admin import apply
 from streams.engine.keeper import Keeper
 from streams.engine.store import AT, STATE_KEY, position_bytes, write_state
 from streams.settings import Settings
 from tests.integration import shop
-from tests.integration.counting import Add, Counter
+from tests.integration.counting import TOPICS, Add, Counter
 
 pytestmark = pytest.mark.stack
 
@@ -116,6 +118,47 @@ async def test_a_restarted_keeper_goes_on_where_it_was(topics: Settings):
 
     assert await shop.totals(topics) == {f"k{n}": 20 for n in range(10)}
     assert not keeper.halted
+
+
+async def test_t50_the_engine_writes_at_least_once_whatever_the_environment_says(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ORDERFLOW_FAUST_PROCESSING_GUARANTEE", "exactly_once")
+    monkeypatch.setenv("PROCESSING_GUARANTEE", "exactly_once")
+    monkeypatch.setenv("BROKER_URL", "kafka://nobody:1")
+    await shop.send(topics, [Add("a", 1)])
+
+    keeper = await work_off(topics, 1)
+
+    assert keeper.app.conf.processing_guarantee is ProcessingGuarantee.AT_LEAST_ONCE
+    assert not keeper.app.in_transaction
+
+
+async def test_t55_a_changelog_that_is_lost_is_made_again_from_the_inbox(topics: Settings):
+    """The memory and the changelog are gone: the rows come back, and every letter as it was."""
+    await shop.send(topics, [Add(f"k{n % 10}", n + 1) for n in range(400)])
+    await work_off(topics, 400)
+    before = await shop.changelog_rows(topics)
+    admin = AIOKafkaAdminClient(bootstrap_servers=topics.kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([lost := topics.topic("stock-changelog")])
+        await shop.until(lambda: is_gone(admin, lost))
+    finally:
+        await admin.close()
+    await apply(topics, TOPICS)
+    await shop.send(topics, [Add("k0", 1)])
+
+    await work_off(topics, 401)
+
+    after = await shop.changelog_rows(topics)
+    assert before.pop(b"k0").total + 1 == after.pop(b"k0").total
+    assert after == before
+    assert await shop.letters_are_whole(topics)
+
+
+async def is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
+    return topic not in await admin.list_topics()
 
 
 async def test_a_removed_row_stays_removed(topics: Settings):

@@ -239,7 +239,7 @@ async def deleted(
 
 
 @pytest.mark.stack
-async def test_a_refused_snapshot_costs_time_and_nothing_else(disk: Settings):
+async def test_t55_a_refused_snapshot_costs_time_and_nothing_else(disk: Settings):
     keeper = shop.a_keeper()
     async with counted(disk, keeper, 2000, 2000):
         await snapshots_of_all(disk, keeper)

@@ -50,7 +50,9 @@ async def test_a_row_is_woken_when_its_deadline_has_passed(topics: Settings):
     assert len(commands) == 4000, "each row is woken once"
 
 
-async def test_a_row_that_became_due_while_nobody_worked_is_woken_after_recovery(topics: Settings):
+async def test_t53_a_row_that_became_due_while_nobody_worked_is_woken_after_recovery(
+    topics: Settings,
+):
     await shop.send(topics, [Add("a", 1), Add("b", 1)])
     async with shop.working(topics, [keeper := a_keeper()]):
         await shop.until(lambda: sum(p.state.position for p in keeper.store.parts.values()) >= 2)

@@ -48,7 +48,7 @@ def metric(port: int, start: str) -> dict[str, float]:
     }
 
 
-async def test_every_order_arrives_though_webhooks_are_dropped_and_calls_fail(
+async def test_t40_every_order_arrives_though_webhooks_are_dropped_and_calls_fail(
     database: Database, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:

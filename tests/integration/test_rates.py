@@ -7,14 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from streams import rates
+from streams import rates, turnover
 from streams.rates import EXCHANGE, TAX, BadRates, converted, read, write
 from tests.integration.databases import ROOT, Database, database, empty  # noqa: F401  fixtures
 
@@ -212,6 +212,53 @@ async def test_finance_reads_each_order_by_the_rate_of_its_day_and_the_tax_of_it
     ]  # fmt: skip
     assert [lines["a"][name] for name in ("tax", "tax_by")] == ["", ""]
     assert lines["c"]["rate"] == "1"
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("zone", "day", "first", "last", "outside"),
+    [
+        # ten to twelve on New Year's Eve; in UTC it is still the afternoon, or the year before
+        (
+            "Asia/Shanghai", "2026-12-31", "2026-12-30T16:00:00Z", "2026-12-31T15:50:00Z",
+            ("2026-12-30T15:59:59Z", "2026-12-31T16:00:00Z"),
+        ),
+        # a day of 23 hours, and one of 25
+        (
+            "America/New_York", "2026-03-08", "2026-03-08T05:00:00Z", "2026-03-09T03:59:59Z",
+            ("2026-03-08T04:59:59Z", "2026-03-09T04:00:00Z"),
+        ),
+        (
+            "America/New_York", "2026-11-01", "2026-11-01T04:00:00Z", "2026-11-02T04:59:59Z",
+            ("2026-11-01T03:59:59Z", "2026-11-02T05:00:00Z"),
+        ),
+        # a shop at +14:00, where the year begins first
+        (
+            "Pacific/Kiritimati", "2027-01-01", "2026-12-31T10:00:00Z", "2027-01-01T09:59:59Z",
+            ("2026-12-31T09:59:59Z", "2027-01-01T10:00:00Z"),
+        ),
+    ],
+)  # fmt: skip
+async def test_t60_an_order_falls_on_the_day_of_its_zone(
+    database: Database, zone: str, day: str, first: str, last: str, outside: tuple[str, str]
+):
+    async with database.connected() as connection:
+        await connection.executemany(
+            "INSERT INTO orders (order_key, version, facets, changed_at, platform, shop, order_id,"
+            " received_at, reservation, ignored, first_received_at, first_written_at, written_at,"
+            " status, refund, currency, total_minor, created_at)"
+            " SELECT $1, 1, 1, $2, 'mall', 's', $1, $2, 'reserved', 0, $2, $2, $2,"
+            " 'PAID', 'NONE', 'CNY', 1, $2",
+            [
+                (name, datetime.fromisoformat(at))
+                for name, at in zip("flbn", (first, last, *outside), strict=True)
+            ],
+        )
+    that = date.fromisoformat(day)
+
+    lines = await turnover.read(database.reader, "CNY", that, that, zone)
+
+    assert [(each.order, each.day) for each in lines] == [("f", that), ("l", that)]
 
 
 @pytest.mark.parametrize(

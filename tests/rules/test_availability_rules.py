@@ -231,7 +231,7 @@ def _public(said: list[Struct]) -> list[StockEvent]:
 
 
 def _may_be_held(shelf: Shelf, balance: Balance, quota: Quota, at_ms: int) -> None:
-    """What is sellable is held, and not one unit more."""
+    """T10: what is offered is what the final check gives, and not one unit more."""
     offered = sellable(balance.available, balance.shortfall, quota.left_at(at_ms), buffer=0)
     for quantity, refusal in ((offered, None), (offered + 1, Refusal.NOT_ENOUGH)):
         if quantity:

@@ -454,6 +454,38 @@ def test_a_stocktake_that_finds_what_it_expected_moves_nothing():
 # --- in parts -------------------------------------------------------------------------------------
 
 
+class Counted(Shelf):
+    """A shelf that says which rows were looked at."""
+
+    looked: list[bytes]
+
+    def get(self, key: bytes) -> Struct | None:
+        self.looked.append(key)
+        return super().get(key)
+
+
+def test_a_sku_with_10_000_open_holds_is_decided_by_a_few_small_rows():
+    """What a decision costs does not grow with the holds: nothing but its own is looked at."""
+    shelf = Counted()
+    shelf.looked = []
+    shelf.do(by_hand(ReceiveStock, 20_000))
+    for number in range(10_000):
+        shelf.do(hold(f"taobao:lamps:o{number}"))
+    assert len(shelf.holds) == 10_000
+
+    mine = "taobao:lamps:mine"
+    for command in (hold(mine, 2), occupy(mine), ship(mine, 1), release(mine)):
+        shelf.looked = []
+        changes, _ = stock.decide(shelf, command, T0)
+        assert set(shelf.looked) | set(changes) <= {
+            stock.stock_key(RUG), stock.hold_key(RUG, mine), stock.quota_key(RUG, ""),
+        }  # fmt: skip
+        assert max(len(stock.TABLE.encode_row(row)) for row in changes.values() if row) < 100
+        shelf.do(command)
+
+    assert len(shelf.holds) == 10_000
+
+
 def test_a_parcel_takes_its_units_and_leaves_the_rest_occupied():
     shelf = a_shelf(10)
     shelf.do(hold(quantity=4))
