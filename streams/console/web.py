@@ -19,7 +19,6 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -194,22 +193,19 @@ def templates() -> Environment:
     return made
 
 
-def app(house: House, known: Metrics) -> Starlette:
+def app(house: House, known: Metrics) -> ASGIApp:
     """Return the application; raises Misconfigured where a page is not meant to be as it is."""
     secure = house.settings.console_cookies_secure
     made = Starlette(
         routes=checked(TABLE),
-        middleware=[
-            Middleware(_Counted, metrics=known),
-            Middleware(_Guarded, headers=(*_HEADERS, _STRICT) if secure else _HEADERS),
-        ],
         exception_handlers={404: _nowhere, 405: _nowhere, Exception: _our_fault},
     )
     made.router.redirect_slashes = False
     made.state.house = house
     made.state.imports = Imports(house.settings)
     made.state.health = Health("console", known.registry, partial(_missing, house))
-    return made
+    # Around all of it, not among its `middleware`: what is our fault is answered outside of those.
+    return _Counted(_Guarded(made, (*_HEADERS, _STRICT) if secure else _HEADERS), known)
 
 
 async def _missing(house: House) -> list[str]:
