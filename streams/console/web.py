@@ -11,7 +11,7 @@ that is not ours.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final
@@ -241,22 +241,19 @@ class _Guarded:
 class _Counted:
     """Counts what was answered, by page and status, and how soon."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = self._clock()
+        began = time.monotonic()
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 name = route.name if isinstance(route, Page) else "other"
                 self._metrics.requests.labels(name, str(message["status"])).inc()
-                self._metrics.seconds.labels(name).observe(self._clock() - began)
+                self._metrics.seconds.labels(name).observe(time.monotonic() - began)
             await send(message)
 
         await self._app(scope, receive, counting)
