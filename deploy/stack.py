@@ -756,25 +756,28 @@ def tools(_: State) -> None:
     They are not installed, so nothing depends on them and no service starts. Where they cannot be
     had the rest works all the same, and the tests that need them say so.
     """
-    for tool, package in (
-        ("promtool", "prometheus"),
-        ("prometheus", "prometheus"),
-        ("amtool", "prometheus-alertmanager"),
+    path = f"{TOOLS}:{os.environ.get('PATH', '')}"
+    for package, programs in (
+        ("prometheus", ("promtool", "prometheus")),
+        ("prometheus-alertmanager", ("amtool",)),
     ):
-        if shutil.which(tool, path=f"{TOOLS}:{os.environ.get('PATH', '')}"):
+        missing = [each for each in programs if shutil.which(each, path=path) is None]
+        if not missing:
             continue
+        names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            say(f"{tool} cannot be fetched here; install it to have the rules tried")
+            say(f"{names} cannot be fetched here; install what has them to have the rules tried")
             continue
         TOOLS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
             try:
                 unpack(package, Path(folder))
             except StackError as error:
-                say(f"{tool} is not there, and the rules are not tried: {error}")
+                say(f"{names} cannot be had, and the rules are not tried: {error}")
                 continue
-            (Path(folder) / "usr" / "bin" / tool).replace(TOOLS / tool)
-            say(f"fetched {tool}")
+            for each in missing:
+                (Path(folder) / "usr" / "bin" / each).replace(TOOLS / each)
+            say(f"fetched {names}")
 
 
 def unpack(package: str, folder: Path) -> None:

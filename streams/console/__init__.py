@@ -10,6 +10,7 @@ What people look at, in a process of its own: `orderflow console`.
     orders, order, shipping, stock, exceptions, watching, imports, mappings, subscribers, audit
                 the pages
     uploads     a form with a file in it
+    files       a list that is taken away
     terms       every word that is shown, in Chinese and English
 
 Promises. It changes orders, stock and exceptions in no way but by the commands and functions that

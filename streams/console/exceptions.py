@@ -61,7 +61,7 @@ async def _one(visit: Visit, id_: str) -> Row:
 async def show_exception(visit: Visit) -> Response:
     """Show one exception, masked."""
     row = await _one(visit, visit.asked.one("id"))
-    return visit.show("exception.html", facts=showing.facts(row, whole=False), whole=None)
+    return _shown(visit, showing.facts(row, whole=False), None)
 
 
 async def reveal_exception(visit: Visit) -> Response:
@@ -69,7 +69,13 @@ async def reveal_exception(visit: Visit) -> Response:
     visit.form.a_reason()
     row = await _one(visit, visit.form.one("id"))
     facts = showing.facts(row, whole=True)
-    return visit.show("exception.html", facts=facts, whole=facts["edited"] or facts["value"])
+    return _shown(visit, facts, facts["edited"] or facts["value"])
+
+
+def _shown(visit: Visit, facts: Row, whole: str | None) -> Response:
+    return visit.show(
+        "exception.html", facts=facts, whole=whole, as_of_ms=visit.house.live.as_of_ms
+    )
 
 
 async def edit_exception(visit: Visit) -> Response:

@@ -140,17 +140,11 @@ async def show_import_refused(visit: Visit) -> Response:
 async def _file(visit: Visit, kind: str) -> Response:
     """Give a file beside a job, on record."""
     job = await _job(visit, visit.asked.one("id"))
-    session, accounts = visit.known, visit.house.accounts
-    number = await accounts.begin(
-        session.name, session.role.value, visit.address, f"imports.{kind}", job.id
-    )
-    try:
-        answer = await _imports(visit).file(job, kind)
-    except NotFound as error:
-        await accounts.end(number, "not found")
-        raise NotFound("no_such_file") from error
-    await accounts.end(number, "done")
-    return answer
+    async with visit.on_record(f"imports.{kind}", job.id):
+        try:
+            return await _imports(visit).file(job, kind)
+        except NotFound as error:
+            raise NotFound("no_such_file") from error
 
 
 PAGES = (

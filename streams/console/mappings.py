@@ -18,7 +18,6 @@ from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Rejected
 from streams import topics
 from streams.clock import now_ms
-from streams.console.orders import zone_of
 from streams.console.page import Fields, Page, Visit
 from streams.mapping import table
 from streams.operations.rights import Right
@@ -100,7 +99,7 @@ async def unmap_sku(visit: Visit) -> Response:
 
 
 async def _write(visit: Visit, ours: str | None) -> Response:
-    form, reason, zone = visit.form, visit.form.a_reason(), zone_of(visit)
+    form, reason, zone = visit.form, visit.form.a_reason(), visit.zone
     key = _key(form)
     from_ms, until_ms = (_instant(form.one(name), zone) for name in ("from", "until"))
     ever = ours is None and form.one("ever") == "1"

@@ -132,7 +132,10 @@ async def show_order_story(visit: Visit) -> Response:
     """Show all that `orderflow explain order` tells, with the raw messages, masked."""
     story = await _story(visit, visit.asked.one("key"))
     told = await explaining.explained(visit.house.settings, story)
-    return visit.show("story.html", key=story["order"]["order_key"], told=told)
+    return visit.show(
+        "story.html", key=story["order"]["order_key"], told=told,
+        as_of_ms=visit.house.live.as_of_ms,
+    )  # fmt: skip
 
 
 async def reveal_order(visit: Visit) -> Response:

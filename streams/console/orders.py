@@ -7,27 +7,21 @@ the list walks back in time, `SCAN_MAX` orders a page at most, and says so where
 enough: no question takes longer than that, whatever it is.
 """
 
-import asyncio
-import csv
-import io
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from starlette.responses import Response
 
 from schemas.errors import Rejected
 from schemas.orders import Status
 from streams import topics
 from streams.console import cursors
+from streams.console.files import ROWS_MAX, Cells, taken_away
 from streams.console.money import amount
 from streams.console.page import Page, Visit, link
-from streams.importing.receipts import guarded
 from streams.operations.rights import Right
 
 Row = dict[str, Any]
@@ -35,13 +29,9 @@ Row = dict[str, Any]
 PAGE = 50
 #: So many orders are looked at for one page, at most.
 SCAN_MAX = 20_000
-#: A file has at most so many orders.
-EXPORT_ROWS_MAX = 20_000
-#: And so many pages are asked for, so that a rare thing ends too.
+#: So many pages are asked for, for one file at most, so that a rare thing ends too.
 _EXPORT_PAGES_MAX = 60
 WORD_LENGTH_MAX = 200
-CSV = "text/csv; charset=utf-8"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 #: What wants somebody: what can go now; what a person has to settle; what waits for a mapping; what
 #: has not all its stock.
 ATTENTION = ("ready", "case", "unmapped", "short")
@@ -92,7 +82,7 @@ def wanted(visit: Visit) -> Wanted:
 
 async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> Listed:
     """Return a page of what is *asked* for, latest first."""
-    zone = zone_of(visit)
+    zone = visit.zone
     start = cursors.read(after) or (day_begins(asked.until, zone, days=1), "")
     since = day_begins(asked.since, zone)
     filters = [said or None for said in asked[1:5]]
@@ -120,11 +110,6 @@ def _cut(rows: list[Row], limit: int) -> Listed:
         return Listed(rows)
     last = rows[limit - 1]
     return Listed(rows[:limit], cursors.written(last["first_received_at"], last["order_key"]))
-
-
-def zone_of(visit: Visit) -> ZoneInfo:
-    """Return the zone that pages show times in."""
-    return ZoneInfo(visit.house.settings.console_zone)
 
 
 def day_begins(said: str, zone: ZoneInfo, days: int = 0) -> datetime | None:
@@ -157,7 +142,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def cells(order: Row) -> tuple[str, ...]:
+def cells(order: Row) -> Cells:
     """Return one order as the cells of a file; nothing in it is personal."""
     currency = order["currency"]
     return (
@@ -175,80 +160,35 @@ def cells(order: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Row | None]:
-    """Yield what is asked for, and at the end None where that is not all."""
+async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Cells | None]:
+    """Yield what is asked for as cells, and at the end None where that is not all."""
     after, told = "", 0
     for _ in range(_EXPORT_PAGES_MAX):
-        page = await found(visit, asked, after, limit=min(500, EXPORT_ROWS_MAX - told))
+        page = await found(visit, asked, after, limit=min(500, ROWS_MAX - told))
         for order in page.orders:
-            yield order
+            yield cells(order)
         told, after = told + len(page.orders), page.after
         if not after:
             return
-        if told >= EXPORT_ROWS_MAX:
+        if told >= ROWS_MAX:
             break
     yield None
 
 
-async def _exported(visit: Visit, ending: str) -> tuple[list[tuple[str, ...]], str]:
-    """Return the rows of a file and its name, on record."""
-    session, asked = visit.known, wanted(visit)
-    about = f"{ending} {asked.to('/orders')}"
-    accounts = visit.house.accounts
-    number = await accounts.begin(
-        session.name, session.role.value, visit.address, "orders.export", about
-    )
-    cut = (visit.say("export_cut"),)
-    rows: list[tuple[str, ...]] = [COLUMNS]
-    rows += [cells(each) if each is not None else cut async for each in _all(visit, asked)]
-    await accounts.end(number, "done", f"{len(rows) - 1} rows")
-    return rows, f"orders-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{ending}"
-
-
 async def export_csv(visit: Visit) -> Response:
     """Give the list as CSV."""
-    rows, name = await _exported(visit, "csv")
-    return attached(as_csv(rows), name, CSV)
+    return await _exported(visit, "csv")
 
 
 async def export_xlsx(visit: Visit) -> Response:
     """Give the list as a spreadsheet."""
-    rows, name = await _exported(visit, "xlsx")
-    return attached(await asyncio.to_thread(as_xlsx, rows), name, XLSX)
+    return await _exported(visit, "xlsx")
 
 
-def attached(body: bytes, name: str, kind: str) -> Response:
-    """Return a file to be kept, not shown."""
-    headers = {
-        "cache-control": "no-store",
-        "content-disposition": f'attachment; filename="{name}"',
-    }
-    return Response(body, 200, headers, media_type=kind)
-
-
-def as_csv(rows: Iterable[tuple[str, ...]]) -> bytes:
-    """Return *rows* as CSV in UTF-8 with its mark; no cell runs as a formula where it is opened."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
-    writer.writerows([guarded(cell) for cell in row] for row in rows)
-    return text.getvalue().encode("utf-8-sig", "replace")
-
-
-def as_xlsx(rows: Iterable[tuple[str, ...]]) -> bytes:
-    """Return *rows* as a spreadsheet in which every cell is a text."""
-    book = Workbook(write_only=True)
-    sheet = book.create_sheet("orders")
-    for row in rows:
-        sheet.append([_text_cell(sheet, cell) for cell in row])
-    saved = io.BytesIO()
-    book.save(saved)
-    return saved.getvalue()
-
-
-def _text_cell(sheet: Any, said: str) -> Any:
-    cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("�", said))
-    cell.data_type = "s"
-    return cell
+async def _exported(visit: Visit, ending: str) -> Response:
+    asked = wanted(visit)
+    rows = _all(visit, asked)
+    return await taken_away(visit, "orders", ending, asked.to("/orders"), COLUMNS, rows)
 
 
 PAGES = (

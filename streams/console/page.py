@@ -13,9 +13,12 @@ Whatever cannot be answered is a page with a sentence, and nothing of how it cam
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 from starlette.requests import ClientDisconnect, Request
@@ -24,6 +27,7 @@ from starlette.routing import Route
 
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
 from streams.clock import new_id
+from streams.console import cursors
 from streams.console.accounts import Accounts, Session, TooManyAttempts
 from streams.console.live import Live
 from streams.console.terms import LANGUAGES, TERMS, say
@@ -39,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 #: A field of a form may stand so often in all; a bulk action has one for each exception.
 FIELDS_MAX = 1_000
-#: A value in an address is never longer, in characters.
-VALUE_LENGTH_MAX = 600
+#: A value in an address is never longer, in characters: the cursor of a long key is the longest.
+VALUE_LENGTH_MAX = cursors.LENGTH_MAX
 REASON_LENGTH_MAX = 1_000
 _TOKEN_LENGTH_MAX = 100
 #: A cookie that a browser keeps for so long, s: the language.
@@ -103,6 +107,15 @@ class Fields:
         return int(said)
 
 
+@dataclass
+class Entry:
+    """What is on record of one action, while it is under way."""
+
+    number: int
+    outcome: str = "done"
+    said: str = ""
+
+
 class Visit:
     """One request to a page, by whoever it is."""
 
@@ -132,9 +145,36 @@ class Visit:
     @property
     def here(self) -> str:
         """The address of this page, to come back to; after a form, the first page's."""
+        if self.request.method != "GET":
+            return "/"
         url = self.request.url
-        asked = f"?{url.query}" if 0 < len(url.query) <= VALUE_LENGTH_MAX else ""
-        return f"{url.path}{asked}" if self.request.method == "GET" else "/"
+        whole = f"{url.path}?{url.query}" if url.query else url.path
+        return whole if len(whole) <= VALUE_LENGTH_MAX else url.path
+
+    @asynccontextmanager
+    async def on_record(
+        self, did: str, about: str, why: str = "", command: str | None = None
+    ) -> AsyncIterator[Entry]:
+        """Put on record what is about to be done, and afterwards what came of it."""
+        accounts, session = self.house.accounts, self.known
+        number = await accounts.begin(
+            session.name, session.role.value, self.address, did, about, why, command
+        )
+        entry = Entry(number)
+        try:
+            yield entry
+        except (NotRead, OrderflowError) as error:
+            await accounts.end(number, _outcome_of(error), str(error))
+            raise
+        except Exception:
+            await accounts.end(number, "failed")
+            raise
+        await accounts.end(number, entry.outcome, entry.said)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone that pages show times in."""
+        return ZoneInfo(self.house.settings.console_zone)
 
     def may(self, right: Right) -> bool:
         """Say whether whoever asks has *right*."""
@@ -271,23 +311,17 @@ class Page(Route):
         """Do what the form asks; nothing is done that could not be put on record before."""
         if self.needs is None:
             return await self.handler(visit)  # it says itself who that was
-        accounts, session, form = visit.house.accounts, visit.known, visit.form
-        about = " ".join(text for name in self.about for text in form.all(name))
-        number = await accounts.begin(
-            session.name, session.role.value, visit.address, self.did or "",
-            about, form.one("reason"), form.one("once")[:_TOKEN_LENGTH_MAX] or None,
-        )  # fmt: skip
-        try:
-            if self.once and not await accounts.is_first(session.name, form.one("once"), number):
-                raise Refused("sent_before")  # noqa: TRY301
+        accounts, name, form = visit.house.accounts, visit.known.name, visit.form
+        about = " ".join(text for field in self.about for text in form.all(field))
+        once = form.one("once")
+        async with visit.on_record(
+            self.did or "", about, form.one("reason"), once[:_TOKEN_LENGTH_MAX] or None
+        ) as entry:
+            if self.once and not await accounts.is_first(name, once, entry.number):
+                raise Refused("sent_before")
             answer = await self.handler(visit)
-        except (NotRead, OrderflowError) as error:
-            await accounts.end(number, _outcome_of(error), str(error))
-            raise
-        except Exception:
-            await accounts.end(number, "failed")
-            raise
-        await accounts.end(number, "done" if answer.status_code < 400 else "refused")
+            if answer.status_code >= 400:
+                entry.outcome = "refused"
         return answer
 
 
@@ -337,7 +371,7 @@ def _refuse_foreign(visit: Visit, *, is_stranger: bool) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site not in _OURS:
         raise Stale
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
         raise Stale
     if is_stranger:
         known = visit.request.cookies.get(cookie_name(visit.house.settings, STRANGER), "")

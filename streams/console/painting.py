@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 from jinja2 import pass_context
@@ -20,11 +18,6 @@ from streams.console.terms import TERMS
 TEXT_LENGTH_MAX = 20_000
 
 
-@lru_cache(maxsize=8)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
-
-
 @pass_context
 def when(context: Context, at: Any, *, exact: bool = False) -> Markup:
     """Return an instant, a datetime or ms, as a time of the company's zone."""
@@ -32,8 +25,7 @@ def when(context: Context, at: Any, *, exact: bool = False) -> Markup:
         return Markup("–")
     if not isinstance(at, datetime):
         at = datetime.fromtimestamp(at / 1000, UTC)
-    zone = _zone(context["visit"].house.settings.console_zone)
-    shown = at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    shown = at.astimezone(context["visit"].zone).strftime("%Y-%m-%d %H:%M:%S")
     if exact:
         shown += f".{at.microsecond // 1000:03}"
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), shown)

@@ -15,7 +15,7 @@ stands again as it was filled in, with why.
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -28,7 +28,8 @@ from schemas.orders import OrderCommandAnswered, ParcelLine
 from streams import topics
 from streams.clock import now_ms
 from streams.console import cursors
-from streams.console.orders import CSV, XLSX, as_csv, as_xlsx, attached, day_begins, zone_of
+from streams.console.files import ROWS_MAX, Cells, taken_away
+from streams.console.orders import day_begins
 from streams.console.page import Fields, Page, Visit, link
 from streams.operations.operation import NotFound
 from streams.operations.rights import Right
@@ -39,8 +40,6 @@ Row = dict[str, Any]
 PAGE = 50
 #: So many orders are chosen at a time: they stand in an address.
 CHOSEN_MAX = 50
-#: A file has at most so many orders.
-EXPORT_ROWS_MAX = 20_000
 _EXPORT_PAGE = 1_000
 #: A keeper answers within moments; who waits longer is told so.
 ANSWER_S = 10.0
@@ -98,7 +97,7 @@ async def found(
 ) -> tuple[list[Row], str]:
     """Return a page of what can go now, and where the next begins; "" where there is none."""
     start = cursors.read(after) or (None, "")
-    before = day_begins(asked.until, zone_of(visit), days=1)
+    before = day_begins(asked.until, visit.zone, days=1)
     rows = await visit.house.reads.to_ship(
         *start, before, *(said or None for said in asked[1:]), limit + 1
     )
@@ -140,51 +139,41 @@ async def print_to_ship(visit: Visit) -> Response:
 COLUMNS = ("warehouse", "platform", "shop", "order_id", "paid_at_utc", "sku", "units")
 
 
-def cells(order: Row) -> list[tuple[str, ...]]:
+def cells(order: Row) -> list[Cells]:
     """Return one order as rows of a file, one for each SKU; nothing in them is personal."""
     since = order["since"].astimezone(UTC).isoformat(timespec="seconds")
     head = (order["warehouse"], order["platform"], order["shop"], order["order_id"], since)
     return [(*head, sku, str(units)) for sku, units in order["packs"]]
 
 
-async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Row | None]:
-    """Yield what is asked for, and at the end None where that is not all."""
+async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Cells | None]:
+    """Yield what is asked for as cells, and at the end None where that is not all."""
     after, told = "", 0
-    while told < EXPORT_ROWS_MAX:
+    while told < ROWS_MAX:
         rows, after = await found(visit, asked, after, _EXPORT_PAGE)
         for row in rows:
-            yield row
+            for each in cells(row):
+                yield each
         told += len(rows)
         if not after:
             return
     yield None
 
 
-async def _exported(visit: Visit, ending: str) -> tuple[list[tuple[str, ...]], str]:
-    """Return the rows of a file and its name, on record."""
-    session, asked = visit.known, wanted(visit)
-    accounts = visit.house.accounts
-    number = await accounts.begin(
-        session.name, session.role.value, visit.address, "to-ship.export",
-        f"{ending} {asked.to('/to-ship')}",
-    )  # fmt: skip
-    rows: list[tuple[str, ...]] = [COLUMNS]
-    async for each in _all(visit, asked):
-        rows += [(visit.say("export_cut"),)] if each is None else cells(each)
-    await accounts.end(number, "done", f"{len(rows) - 1} rows")
-    return rows, f"to-ship-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{ending}"
-
-
 async def export_to_ship_csv(visit: Visit) -> Response:
     """Give the list as CSV."""
-    rows, name = await _exported(visit, "csv")
-    return attached(as_csv(rows), name, CSV)
+    return await _exported(visit, "csv")
 
 
 async def export_to_ship_xlsx(visit: Visit) -> Response:
     """Give the list as a spreadsheet."""
-    rows, name = await _exported(visit, "xlsx")
-    return attached(await asyncio.to_thread(as_xlsx, rows), name, XLSX)
+    return await _exported(visit, "xlsx")
+
+
+async def _exported(visit: Visit, ending: str) -> Response:
+    asked = wanted(visit)
+    rows = _all(visit, asked)
+    return await taken_away(visit, "to-ship", ending, asked.to("/to-ship"), COLUMNS, rows)
 
 
 # --- parcels --------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ of ours; what was wrong with it is not told.
 """
 
 import secrets
-from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
@@ -39,9 +38,9 @@ def _sign_in(visit: Visit, to: str, status: int = 200) -> Response:
 
 def ours(to: str) -> str:
     """Return *to* if it is a page of ours, else the first one."""
-    parts = urlsplit(to)
+    # What begins with one `/` has no scheme and no host, whatever follows.
     fine = to.startswith("/") and not to.startswith("//") and "\\" not in to and to.isprintable()
-    return to if fine and not parts.netloc and not parts.scheme else "/"
+    return to if fine else "/"
 
 
 async def sign_in(visit: Visit) -> Response:

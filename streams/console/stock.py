@@ -14,7 +14,6 @@ from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Rejected
 from schemas.stock import AdjustStock, CountStock, FreezeStock, ReceiveStock, UnfreezeStock
 from streams import commanding
-from streams.cli.explaining import COMMANDS
 from streams.console.order import changes
 from streams.console.page import Handler, Page, Visit
 from streams.operations.operation import Refused
@@ -77,7 +76,6 @@ async def _shown(visit: Visit, sku: str, before: int | None = None) -> dict[str,
         "quotas": found["quotas"] if found else [],
         "moves": moves[:MOVES],
         "older": moves[MOVES - 1]["version"] if len(moves) > MOVES else None,
-        "commands": COMMANDS,
         "verbs": VERBS,
         "holds_max": HOLDS_MAX,
         "as_of_ms": visit.house.live.as_of_ms,

@@ -11,7 +11,7 @@ that is not ours.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final
@@ -19,7 +19,6 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -194,22 +193,19 @@ def templates() -> Environment:
     return made
 
 
-def app(house: House, known: Metrics) -> Starlette:
+def app(house: House, known: Metrics) -> ASGIApp:
     """Return the application; raises Misconfigured where a page is not meant to be as it is."""
     secure = house.settings.console_cookies_secure
     made = Starlette(
         routes=checked(TABLE),
-        middleware=[
-            Middleware(_Counted, metrics=known),
-            Middleware(_Guarded, headers=(*_HEADERS, _STRICT) if secure else _HEADERS),
-        ],
         exception_handlers={404: _nowhere, 405: _nowhere, Exception: _our_fault},
     )
     made.router.redirect_slashes = False
     made.state.house = house
     made.state.imports = Imports(house.settings)
     made.state.health = Health("console", known.registry, partial(_missing, house))
-    return made
+    # Around all of it, not among its `middleware`: what is our fault is answered outside of those.
+    return _Counted(_Guarded(made, (*_HEADERS, _STRICT) if secure else _HEADERS), known)
 
 
 async def _missing(house: House) -> list[str]:
@@ -245,22 +241,19 @@ class _Guarded:
 class _Counted:
     """Counts what was answered, by page and status, and how soon."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = self._clock()
+        began = time.monotonic()
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 name = route.name if isinstance(route, Page) else "other"
                 self._metrics.requests.labels(name, str(message["status"])).inc()
-                self._metrics.seconds.labels(name).observe(self._clock() - began)
+                self._metrics.seconds.labels(name).observe(time.monotonic() - began)
             await send(message)
 
         await self._app(scope, receive, counting)

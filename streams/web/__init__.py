@@ -1,1 +1,1 @@
-"""HTTP servers of processes that are no workers."""
+"""What processes have in common over HTTP: how they serve, say how they are, and sign."""

@@ -1,5 +1,6 @@
 """The console without a stack: who may see what, its words, cursors, files and drawings."""
 
+import ast
 import contextlib
 import csv
 import hashlib
@@ -7,12 +8,15 @@ import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import meta
 from openpyxl import load_workbook
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -20,6 +24,7 @@ from agents.deliveries import Standing
 from agents.deliveries import State as Delivery
 from agents.ledger import found_by
 from schemas.alerts import Severity, State
+from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Misconfigured, Rejected
 from schemas.orders import (
     Buyer,
@@ -42,16 +47,18 @@ from streams.console.accounts import (
     check_password,
     one_time_password,
 )
+from streams.console.files import as_csv, as_xlsx
 from streams.console.money import amount
 from streams.console.order import steps
-from streams.console.orders import ATTENTION, COLUMNS, as_csv, as_xlsx
-from streams.console.page import Fields, Page, Visit, link
+from streams.console.orders import ATTENTION, COLUMNS
+from streams.console.page import VALUE_LENGTH_MAX, Fields, House, Page, Visit, link
 from streams.console.signing import ours
 from streams.console.stock import VERBS
 from streams.console.subscribers import CHANGES
 from streams.console.terms import LANGUAGES, TERMS, say
 from streams.importing.forecast import Existing, Verdict
 from streams.operations.rights import RIGHTS, Right, Role
+from streams.settings import Settings
 from streams.shipping.saying import WHY_NOT
 from tables.lifecycle import TRANSITIONS
 
@@ -118,6 +125,36 @@ def test_only_a_few_may_change_stock_and_one_may_read_the_record() -> None:
         Role.WAREHOUSE, Role.OPERATIONS, Role.ADMIN,
     }  # fmt: skip
     assert {role for role in Role if Right.AUDIT in RIGHTS[role]} == {Role.ADMIN}
+
+
+async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> None:
+    said: list[Any] = []
+    known = web.Metrics()
+    settings = Settings(kafka="", console_cookies_secure=False)
+    nowhere: Any = None  # whoever asks whether it is ready runs into that
+    house = House(settings, "", nowhere, nowhere, nowhere, nowhere, web.templates())
+    scope = {
+        "type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": [],
+        "server": ("console", 80), "scheme": "http",
+    }  # fmt: skip
+
+    async def asks() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def takes(message: Any) -> None:
+        said.append(message)
+
+    with pytest.raises(AttributeError):  # for the server's log
+        await web.app(house, known)(scope, asks, takes)
+
+    assert said[0]["status"] == 500
+    headers = dict(said[0]["headers"])
+    assert headers[b"content-security-policy"] == web.POLICY.encode()
+    assert b"AttributeError" not in said[1]["body"]
+    counted = known.registry.get_sample_value(
+        "orderflow_console_requests_total", {"page": "ready", "status": "500"}
+    )
+    assert counted == 1
 
 
 # --- passwords ------------------------------------------------------------------------------------
@@ -189,7 +226,10 @@ def test_a_forged_cursor_is_refused(said: str) -> None:
         ("", "/"),
         ("orders", "/"),
         ("//evil.example/x", "/"),
+        ("//[", "/"),
+        ("http://[", "/"),
         ("/\\evil.example", "/"),
+        ("/orders?q=http://[", "/orders?q=http://["),
         ("https://evil.example", "/"),
         ("javascript:alert(1)", "/"),
         ("/a\r\nset-cookie: x", "/"),
@@ -197,6 +237,35 @@ def test_a_forged_cursor_is_refused(said: str) -> None:
 )
 def test_a_log_in_leads_to_a_page_of_ours(to: str, leads: str) -> None:
     assert ours(to) == leads
+
+
+def asking(query: str, path: str = "/orders") -> Visit:
+    app = SimpleNamespace(state=SimpleNamespace(house=None))
+    return Visit(
+        Request({
+            "type": "http", "method": "GET", "path": path, "query_string": query.encode(),
+            "headers": [(b"host", b"console")], "server": ("console", 80), "scheme": "http",
+            "app": app,
+        })
+    )  # fmt: skip
+
+
+def test_the_cursor_of_the_longest_key_there_can_be_is_no_longer_than_an_address_may_say() -> None:
+    longest = "\U00020000" * 3 * ID_LENGTH_MAX
+    said = cursors.written(datetime(2026, 6, 1, tzinfo=UTC), longest)
+
+    assert len(said) <= VALUE_LENGTH_MAX
+    assert cursors.read(said) == (datetime(2026, 6, 1, tzinfo=UTC), longest)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1, 100])
+def test_where_one_is_can_be_asked_for_again_after_a_log_in(over: int) -> None:
+    query = "q=" + "x" * (VALUE_LENGTH_MAX - len("/orders?q=") + over)
+
+    here = asking(query).here
+
+    assert len(here) <= VALUE_LENGTH_MAX
+    assert here == ("/orders" if over > 0 else f"/orders?{query}")
 
 
 def test_a_field_that_stands_twice_is_refused() -> None:
@@ -417,3 +486,49 @@ def test_nothing_in_a_template_is_left_unescaped() -> None:
         assert "autoescape" not in text, file.name
         # Neither scripts nor styles stand in a page: the policy would refuse them.
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|style=", text), file.name
+
+
+def test_every_page_of_what_the_ledger_writes_says_how_old_it_is() -> None:
+    late = {
+        "orders", "order_part", "story", "to_ship", "to_ship_print", "parcels", "stock", "sku_part",
+        "exceptions", "exception", "mappings",
+    }  # fmt: skip
+    for name in late:
+        text = (CONSOLE / "templates" / f"{name}.html").read_text()
+        assert "parts.age(" in text, name
+
+
+def test_every_value_that_a_page_is_given_is_shown() -> None:
+    for file in CONSOLE.glob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+                continue
+            first = call.args[0] if call.args else None
+            if call.func.attr != "show" or not isinstance(first, ast.Constant):
+                continue
+            given = {each.arg for each in call.keywords if each.arg}
+            assert given <= asked_for(str(first.value)), (file.name, first.value)
+
+
+def asked_for(template: str) -> set[str]:
+    """What a template takes from whoever shows it, itself or in what it is made of."""
+    pages = web.templates()
+    parsed = pages.parse((CONSOLE / "templates" / template).read_text())
+    others = [str(each) for each in meta.find_referenced_templates(parsed) if each != "parts.html"]
+    return meta.find_undeclared_variables(parsed).union(*map(asked_for, others))
+
+
+def test_every_style_is_of_something_and_every_class_has_a_style() -> None:
+    sheet = re.sub(r"{[^{}]*}", "", (CONSOLE / "static" / "console.css").read_text())
+    styled = set(re.findall(r"\.([a-z][\w-]*)", sheet))
+    painted = [*(CONSOLE / "templates").glob("*.html"), CONSOLE / "painting.py"]
+    text = "".join(file.read_text() for file in painted)
+    # What stands in a condition is a class or not; what is filled in is a word of ours.
+    said = " ".join(re.sub(r"{%.*?%}", " ", each) for each in re.findall(r'class="([^"]*)"', text))
+    classes = set(re.sub(r"\S*{{.*?}}", " ", said).split())
+    script = set(re.findall(r'toggle\("(\w+)"', (CONSOLE / "static" / "console.js").read_text()))
+    filled = {f"s-{each.value.lower()}" for each in Status} | {"now", "past", "next", "closed"}
+    # For whoever reads the page with a program.
+    marks = {"unmapped"}
+
+    assert styled - filled == (classes | script) - marks

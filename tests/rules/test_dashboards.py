@@ -101,6 +101,15 @@ def test_the_way_prometheus_scrapes_is_valid():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_process_that_has_figures_is_scraped():
+    said = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
+    jobs = re.findall(r"^  - job_name: (\w+)$", said, re.MULTILINE)
+    targets = re.findall(r'"127\.0\.0\.1:(\d+)"', said)
+
+    assert sorted(jobs) == sorted(PAGES)
+    assert len(set(targets)) == len(targets)
+
+
 def test_a_place_that_provisions_them_exists():
     said = (FOLDER / "provisioning" / "dashboards" / "orderflow.yaml").read_text()
 

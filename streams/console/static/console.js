@@ -10,7 +10,8 @@
   const live = () => document.querySelector("[data-live]");
   let source = null;
   let poll = null;
-  let lost = false;
+  /* What does not come: news of changes, or the part itself. Either may work while the other fails. */
+  const lost = { news: false, part: false };
   /* The server's clock minus ours, ms. */
   let ahead = 0;
   let asOf = 0;
@@ -27,11 +28,12 @@
     const text = age.querySelector("[data-ago-text]");
     const time = age.querySelector("time");
     const seconds = Math.max(0, Math.round((Date.now() + ahead - asOf) / 1000));
-    age.classList.toggle("red", lost);
-    age.classList.toggle("amber", !lost && (!asOf || seconds > AMBER_S));
+    const isLost = lost.news || lost.part;
+    age.classList.toggle("red", isLost);
+    age.classList.toggle("amber", !isLost && (!asOf || seconds > AMBER_S));
     if (!asOf) { return; }
     let said = age.dataset.ago.replace("#", String(seconds));
-    if (lost) { said += " " + age.dataset.lost; } else if (seconds > AMBER_S) { said += " " + age.dataset.stale; }
+    if (isLost) { said += " " + age.dataset.lost; } else if (seconds > AMBER_S) { said += " " + age.dataset.stale; }
     if (text.textContent !== said) { text.textContent = said; }
     if (time) {
       const iso = new Date(asOf).toISOString();
@@ -58,18 +60,18 @@
     const part = live();
     if (!part || asking || document.hidden) { return; }
     asking = true;
-    htmx.ajax("GET", part.dataset.part, { target: part, swap: "innerHTML" }).catch(() => setLost(true)).finally(() => { asking = false; });
+    htmx.ajax("GET", part.dataset.part, { target: part, swap: "innerHTML" }).catch(() => setLost("part", true)).finally(() => { asking = false; });
   }
 
-  function setLost(is) { lost = is; paintAge(); }
+  function setLost(what, is) { lost[what] = is; paintAge(); }
 
   function open() {
     const part = live();
     if (!part || source || document.hidden) { return; }
     let mark = null;
     source = new EventSource(part.dataset.live);
-    source.addEventListener("open", () => setLost(false));
-    source.addEventListener("error", () => setLost(true));
+    source.addEventListener("open", () => setLost("news", false));
+    source.addEventListener("error", () => setLost("news", true));
     source.addEventListener("full", () => { source.close(); });
     source.addEventListener("changed", (event) => {
       if (event.data !== mark) { mark = event.data; bring(); }
@@ -77,7 +79,7 @@
     source.addEventListener("age", (event) => {
       const [asOfMs, nowMs] = event.data.split(" ").map(Number);
       take(asOfMs, nowMs);
-      setLost(false);
+      setLost("news", false);
     });
     poll = setInterval(bring, POLL_MS);
   }
@@ -100,12 +102,12 @@
     if (event.target.method === "post" && button) { setTimeout(() => { button.disabled = true; }, 0); }
   });
   document.addEventListener("DOMContentLoaded", () => {
-    document.body.addEventListener("htmx:afterSwap", readAge);
-    document.body.addEventListener("htmx:sendError", () => setLost(true));
+    /* Not `afterOnLoad`: htmx says that of an answer that is an error too. */
+    document.body.addEventListener("htmx:afterSwap", () => { readAge(); setLost("part", false); setLost("news", false); });
+    document.body.addEventListener("htmx:sendError", () => setLost("part", true));
     document.body.addEventListener("htmx:responseError", (event) => {
-      if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost(true); }
+      if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost("part", true); }
     });
-    document.body.addEventListener("htmx:afterOnLoad", () => setLost(false));
     readAge();
     open();
     setInterval(() => { paintAge(); paintCounts(); }, 1000);

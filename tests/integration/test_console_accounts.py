@@ -1,0 +1,312 @@
+"""The console: who may come in, who may see what, and what is said of it."""
+
+# ruff: noqa: F811  a fixture that is imported has the name of the argument that asks for it
+
+import re
+import subprocess
+import sys
+import threading
+import urllib.parse
+from typing import Any
+
+import pytest
+
+from streams.console import web
+from streams.console.accounts import ATTEMPTS_OF_NAME_MAX
+from streams.operations.rights import RIGHTS, Role
+from tests.integration.databases import ROOT
+from tests.integration.the_console import (  # noqa: F401
+    CLEAR,
+    CLEAR_ID,
+    PASSWORD,
+    PERSON,
+    Browser,
+    Shop,
+    a_form,
+    available,
+    check_logs,
+    console,
+    exceptions,
+    in_the_database,
+    recorded,
+    shop,
+)
+
+pytestmark = pytest.mark.stack
+
+
+# --- who may come in ------------------------------------------------------------------------------
+
+
+def test_the_first_user_of_an_empty_house_has_to_choose_a_password(shop: Shop) -> None:
+    browser = Browser(shop.url)
+
+    assert browser.log_in("admin", shop.first).path == "/password"
+    # Nothing else is to be had before.
+    assert browser.ask("/orders").path == "/password"
+    assert browser.choose(shop.first, "short").status == 400
+    assert browser.choose("wrong", PASSWORD).status == 400
+    assert browser.choose(shop.first, PASSWORD).path == "/orders"
+    # It counts once.
+    assert Browser(shop.url).log_in("admin", shop.first).status == 401
+    assert Browser(shop.url).log_in("admin", PASSWORD).path == "/orders"
+
+
+def test_a_second_process_of_a_house_with_users_prints_no_password(shop: Shop) -> None:
+    with console(shop.house) as (_, log):
+        assert "one-time password" not in log.read_text()
+
+
+def test_a_log_in_begins_a_new_session_and_a_log_out_ends_it(shop: Shop) -> None:
+    browser = shop.a_user("rotating", Role.VIEWER)
+    before = browser.cookie("orderflow").value
+
+    browser.log_in("rotating", PASSWORD)
+    cookie = browser.cookie("orderflow")
+    page = browser.ask("/orders")
+    browser.ask("/sign-out", {"csrf": page.csrf})
+
+    assert cookie.value != before
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite").lower() == "lax"
+    assert browser.ask("/orders").path.startswith("/sign-in")
+    thief = Browser(shop.url)
+    assert thief.ask("/orders", cookie=f"orderflow={cookie.value}").path.startswith("/sign-in")
+    # So did the log-in with the session that this browser had before.
+    assert thief.ask("/orders", cookie=f"orderflow={before}").path.startswith("/sign-in")
+
+
+def test_a_log_out_everywhere_ends_every_session_of_the_user(shop: Shop) -> None:
+    here = shop.a_user("twofold", Role.VIEWER)
+    there = Browser(shop.url)
+    there.log_in("twofold", PASSWORD)
+
+    here.ask("/sign-out", {"csrf": here.ask("/password").csrf, "everywhere": "1"})
+
+    assert there.ask("/orders").path.startswith("/sign-in")
+
+
+@pytest.mark.parametrize("what", ["disable", "role", "password"])
+def test_a_user_who_is_changed_is_logged_out_at_once(shop: Shop, what: str) -> None:
+    browser = shop.a_user(f"changed-{what}", Role.VIEWER)
+    more = ["operations"] if what == "role" else []
+
+    shop.house.answer("console", "users", what, f"changed-{what}", *more)
+
+    assert browser.ask("/orders").path.startswith("/sign-in")
+    again = browser.log_in(f"changed-{what}", PASSWORD)
+    assert again.status == (200 if what == "role" else 401)
+
+
+def test_the_command_line_says_when_there_is_nobody_or_somebody_of_that_name(shop: Shop) -> None:
+    shop.of(Role.VIEWER)
+    for words in (["disable"], ["password"], ["role"]):
+        more = ["viewer"] if words == ["role"] else []
+        assert not shop.house.answer("console", "users", *words, "nobody-here", *more, code=1)["ok"]
+    taken = shop.house.answer("console", "users", "add", "viewer-mei", "--role", "admin", code=1)
+    assert taken == {"ok": False, "name": "viewer-mei"}
+    shop.house.orderflow("console", "users", "add", "x", "--role", "king", code=2)
+    names = [each["name"] for each in shop.house.answer("console", "users", "list")["users"]]
+    assert "viewer-mei" in names
+    assert "$argon2" not in shop.house.orderflow("console", "users", "list", "--json")
+
+
+def test_who_guesses_a_password_is_stopped_and_the_right_one_is_too_for_a_while(shop: Shop) -> None:
+    shop.a_user("guessed", Role.VIEWER)
+    browser = Browser(shop.url)
+
+    tried = [browser.log_in("guessed", f"guess {n}").status for n in range(ATTEMPTS_OF_NAME_MAX)]
+    stopped = browser.log_in("guessed", PASSWORD)
+
+    assert tried == [401] * ATTEMPTS_OF_NAME_MAX
+    assert stopped.status == 429
+    assert stopped.headers["retry-after"]
+    assert "15 分钟" in stopped.title
+    # Whoever runs the house lets them in again.
+    made = shop.house.answer("console", "users", "password", "guessed")
+    assert browser.log_in("guessed", made["password"]).path == "/password"
+
+
+def test_guesses_at_once_are_counted_as_those_after_each_other(shop: Shop) -> None:
+    shop.a_user("stormed", Role.VIEWER)
+    found: list[int] = []
+
+    def guess(n: int) -> None:
+        found.append(Browser(shop.url).log_in("stormed", f"guess {n}").status)
+
+    threads = [threading.Thread(target=guess, args=(n,)) for n in range(12)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    assert found.count(401) <= ATTEMPTS_OF_NAME_MAX
+    assert found.count(429) >= 12 - ATTEMPTS_OF_NAME_MAX
+
+
+def test_a_name_nobody_has_is_told_as_a_wrong_password_is_and_is_not_kept(shop: Shop) -> None:
+    shop.of(Role.VIEWER)
+    known = Browser(shop.url).log_in("viewer-mei", "wrong password").text
+    unknown = Browser(shop.url).log_in("hunter2-typed-in-the-wrong-box", "x").text
+
+    def same(text: str) -> str:
+        return re.sub(r'value="[^"]*"', "", text)
+
+    assert same(known) == same(unknown)
+    assert "hunter2" not in shop.of(Role.ADMIN).ask("/audit").text
+    assert Browser(shop.url).log_in("a\0b", "x").status == 400
+    Browser(shop.url).log_in("viewer-mei", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "UPDATE console_sessions SET seen_at = seen_at - interval '3 hours' WHERE name = $1",
+        "UPDATE console_sessions SET made_at = made_at - interval '13 hours' WHERE name = $1",
+    ],
+)
+def test_a_session_that_is_over_says_so_and_its_form_changes_nothing(shop: Shop, over: str) -> None:
+    name = "idle" if "seen_at" in over else "old"
+    browser = shop.a_user(name, Role.WAREHOUSE)
+    form = a_form(shop, "receive", "IDLE", "5") | {"csrf": browser.ask("/sku?name=IDLE").csrf}
+    before = available(shop, "IDLE")
+
+    in_the_database(shop, over, name)
+    page = browser.ask("/orders")
+    sent = browser.ask("/sku/receive", form)
+
+    assert page.path == "/sign-in?to=%2Forders"
+    assert (sent.status, sent.title) == (401, "登录已过期")
+    assert "没有任何更改" in sent.text
+    assert available(shop, "IDLE") == before
+
+
+def test_after_a_log_in_one_is_where_one_wanted_to_be_and_never_elsewhere(shop: Shop) -> None:
+    shop.of(Role.VIEWER)
+    browser = Browser(shop.url)
+    lost = browser.ask("/stock?sku=LAMP")
+    assert (
+        browser.log_in("viewer-mei", PASSWORD, lost.field("/sign-in", "to")).path
+        == "/stock?sku=LAMP"
+    )
+
+    away = Browser(shop.url)
+    assert away.log_in("viewer-mei", PASSWORD, "//evil.example/").path == "/orders"
+
+
+# --- who may see what -----------------------------------------------------------------------------
+
+
+def paths() -> list[Any]:
+    return [pytest.param(page, id=f"{page.method} {page.path}") for page in web.TABLE]
+
+
+@pytest.mark.parametrize("page", paths())
+def test_every_page_is_for_those_who_have_its_right_and_nobody_else(shop: Shop, page: Any) -> None:
+    """A page that may be seen is not refused; of a form, only the token is wrong."""
+    for role in [None, *Role]:
+        browser = Browser(shop.url) if role is None else shop.of(role)
+        path = page.path.replace("{name}", "console.css")
+        form = {"csrf": "wrong"} if page.method == "POST" else None
+        if path.endswith("/changes"):
+            path += "?key=" + "x" * 700  # so that no stream begins
+        answer = browser.ask(path, form, stay=True)
+
+        may = page.needs is None or (role is not None and page.needs in RIGHTS[role])
+        if role is None and not may:
+            assert answer.status in (303, 401), (role, answer.status)
+            assert answer.headers.get("location", "/sign-in").startswith("/sign-in")
+        elif not may:
+            assert (answer.status, answer.title) == (403, "您没有此权限"), (role, answer.status)
+        elif page.method == "POST":
+            assert (answer.status, answer.title) == (403, "表单已失效，请刷新页面后重试"), role
+        else:
+            assert answer.status in (200, 303, 400, 404), (role, answer.status)
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(shop: Shop) -> None:
+    viewer = shop.of(Role.VIEWER)
+    for path in ("/orders", "/sign-in", "/nowhere", "/static/console.js", "/order?key=a:b:c"):
+        headers = viewer.ask(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+    assert viewer.ask("/orders").headers["cache-control"] == "no-store"
+
+
+def test_with_tls_cookies_are_bound_to_the_host_and_never_travel_in_clear(shop: Shop) -> None:
+    with console(shop.house, ORDERFLOW_CONSOLE_COOKIES_SECURE="true") as (url, _):
+        answer = Browser(url).ask("/sign-in")
+
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-orderflow-stranger=")
+    assert "Secure" in cookie
+    assert "HttpOnly" in cookie
+    assert "max-age" in answer.headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_who_may_not_see_a_person_sees_nothing_of_them_anywhere(shop: Shop, role: Role) -> None:
+    browser = shop.of(role)
+    pages = [
+        f"/order?key={CLEAR}", f"/order/part?key={CLEAR}", f"/order/story?key={CLEAR}",
+        f"/orders?q={CLEAR_ID}", "/orders.csv", "/exceptions",
+        *(f"/exception?id={urllib.parse.quote(id_)}" for id_ in exceptions(shop)[:5]),
+    ]  # fmt: skip
+    for path in pages:
+        answer = browser.ask(path)
+        assert answer.status == 200, path
+        for each in PERSON:
+            assert each not in answer.text, f"{role} sees {each} at {path}"
+    assert "李***" in browser.ask(f"/order?key={CLEAR}").text
+
+
+def test_who_may_see_a_person_says_why_and_it_is_on_record(shop: Shop) -> None:
+    service = shop.of(Role.SERVICE)
+    page = service.ask(f"/order?key={CLEAR}")
+    form = {"csrf": page.csrf, "key": CLEAR}
+
+    without = service.ask("/order/reveal", form)
+    seen = service.ask("/order/reveal", {**form, "reason": "客户来电"})
+
+    assert (without.status, "请填写原因" in without.text) == (400, True)
+    assert "+8613912349876" in seen.text
+    for each in PERSON[2:]:
+        assert each in seen.text
+    assert ("order.reveal", CLEAR, "客户来电", "done") in recorded(shop, "service-mei")
+    assert ("order.reveal", CLEAR, "", "rejected") in recorded(shop, "service-mei")
+    # What the page brings anew is masked again.
+    assert PERSON[3] not in service.ask(f"/order/part?key={CLEAR}").text
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_person_or_a_password_is_in_the_log(shop: Shop) -> None:
+    shop.of(Role.SERVICE)
+
+    check_logs(shop.house)
+
+
+def test_a_console_without_its_address_or_with_a_wrong_zone_does_not_start(shop: Shop) -> None:
+    _starts_not(shop, "ORDERFLOW_POSTGRES_CONSOLE", ORDERFLOW_CONSOLE_ZONE="Asia/Shanghai")
+    address = shop.house.env["ORDERFLOW_POSTGRES_CONSOLE"]
+    _starts_not(
+        shop,
+        "ORDERFLOW_CONSOLE_ZONE",
+        ORDERFLOW_CONSOLE_ZONE="Moon/Base",
+        ORDERFLOW_POSTGRES_CONSOLE=address,
+    )
+
+
+def _starts_not(shop: Shop, says: str, **env: str) -> None:
+    known = {k: v for k, v in shop.house.env.items() if k != "ORDERFLOW_POSTGRES_CONSOLE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "console", "--port", "0"],
+        env=known | env, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 78
+    assert says in done.stderr
