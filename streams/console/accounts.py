@@ -232,13 +232,17 @@ class Accounts:
         return None if row is None else Person(**row)
 
     async def log_in(self, person: Person | None, password: str) -> tuple[str, Session] | None:
-        """Return a new session and its token; None where the password is not *person*'s."""
+        """Return a new session and its token; None where the password is not *person*'s, or no more."""
         right = await self._verify(person.password if person else _nobodys(), password)
         if not right or person is None or person.disabled_at is not None:
             return None
         token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
         async with self._connected() as connection, connection.transaction():
-            await connection.execute(sql("begin_console_session"), _hash(token), person.name, csrf)
+            done: str = await connection.execute(
+                sql("begin_console_session"), _hash(token), person.name, csrf, person.password
+            )
+            if done.endswith(" 0"):
+                return None
             await connection.execute(sql("forget_console_attempts"), _hash(person.name))
         role = Role(person.role)
         return token, Session(_hash(token), person.name, role, csrf, person.must_change)

@@ -48,8 +48,13 @@ WHERE name = $1;
 DELETE FROM console_sessions WHERE name = $1 AND id IS DISTINCT FROM $2::bytea;
 
 -- name: begin_console_session
--- A user has logged in.
-INSERT INTO console_sessions (id, name, csrf) VALUES ($1, $2, $3);
+-- A user has logged in, where the password is still the one that was looked at ($4): who is changed
+-- meanwhile is logged out with all sessions, and this one would come after that.
+INSERT INTO console_sessions (id, name, csrf)
+SELECT $1, name, $3
+FROM console_users
+WHERE name = $2 AND password = $4 AND disabled_at IS NULL
+FOR SHARE;
 
 -- name: console_session
 -- Whose session this is, if it counts: not older than $2, not idle for longer than $3.

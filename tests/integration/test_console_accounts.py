@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import urllib.parse
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from streams.console import web
-from streams.console.accounts import ATTEMPTS_OF_NAME_MAX
+from streams.console.accounts import ATTEMPTS_OF_NAME_MAX, Accounts, Lasting
 from streams.operations.rights import RIGHTS, Role
 from tests.integration.databases import ROOT
 from tests.integration.the_console import (  # noqa: F401
@@ -96,6 +97,21 @@ def test_a_user_who_is_changed_is_logged_out_at_once(shop: Shop, what: str) -> N
     assert browser.ask("/orders").path.startswith("/sign-in")
     again = browser.log_in(f"changed-{what}", PASSWORD)
     assert again.status == (200 if what == "role" else 401)
+
+
+async def test_a_log_in_that_was_under_way_when_its_password_was_reset_comes_to_nothing(
+    shop: Shop,
+) -> None:
+    shop.a_user("late", Role.VIEWER)
+    lasting = Lasting(timedelta(hours=1), timedelta(hours=1))
+    async with Accounts(shop.house.env["ORDERFLOW_POSTGRES_CONSOLE"], lasting) as accounts:
+        looked_at = await accounts.attempt("late", "127.0.0.1")
+        before = await accounts.log_in(looked_at, PASSWORD)
+        await accounts.reset("late", "admin")
+        after = await accounts.log_in(looked_at, PASSWORD)
+
+    assert before is not None
+    assert after is None
 
 
 def test_the_command_line_says_when_there_is_nobody_or_somebody_of_that_name(shop: Shop) -> None:
