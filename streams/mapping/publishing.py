@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import msgspec
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from agents.reference import Directory, reference_key
-from schemas.errors import Unavailable
+from schemas.errors import BrokerUnavailable, Unavailable
 from streams import raw_records, reference, topics
 from streams.clock import now_ms
 from streams.engine.admin import verify
@@ -131,8 +132,8 @@ class Publisher:
         counts = await verify(self._settings, [topics.ORDER_COMMANDS.name])
         partition_of = partitioner(counts)
         producer = raw_records.producer(self._settings)
-        await producer.start()
         try:
+            await producer.start()
             sent = [
                 await producer.send(
                     self._settings.topic(output.topic),
@@ -143,6 +144,8 @@ class Publisher:
                 for output in found.outputs
             ]
             await asyncio.gather(*sent)
+        except KafkaError as error:
+            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
         finally:
             await producer.stop()
 
