@@ -26,7 +26,7 @@ from streams.engine.failpoints import failpoint
 from streams.engine.partitions import partitioner
 from streams.mapping import table
 from streams.mapping.waking import Found, look
-from streams.postgres.connecting import connect, told
+from streams.postgres.connecting import connected
 from streams.raw_log import RawLog
 from streams.settings import Settings
 from streams.web.health import Health, served
@@ -83,16 +83,11 @@ class Publisher:
     async def work(self) -> Pass:
         """Publish what differs, then wake who need not wait any more. Raises Unavailable."""
         self._follower.check()
-        connection = await connect(self._dsn, name="orderflow-mapping")
-        try:
+        async with connected(self._dsn, name="orderflow-mapping") as connection:
             changed = await self._publish(connection)
             if self._published is not None and changed:
                 self._published()
             found = await self._wake(connection)
-        except Exception as error:
-            raise told(error) from error
-        finally:
-            await connection.close()
         woken = tuple(output.key.decode() for output in found.outputs)
         return Pass(changed, woken, found.waiting, tuple(found.lost))
 
