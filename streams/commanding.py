@@ -98,35 +98,31 @@ async def ask(
     about_orders = any(isinstance(each, OperatorOrderCommand) for each in commands)
     events = (topics.ORDER_EVENTS if about_orders else topics.STOCK_EVENTS).name
     counts = await verify(settings, [topics.OPERATOR_COMMANDS.name, events])
-    listener = await _listening(settings, events, counts[events])
+    listener = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, enable_auto_commit=False, fetch_max_wait_ms=50
+    )
     try:
+        await listener.start()
+        await _go_to_the_end(listener, settings.topic(events), counts[events])
         await _send(settings, commands, counts)
         return await _answers(listener, {each.id for each in commands}, within_s, progress)
+    except KafkaConnectionError as error:
+        raise BrokerUnavailable(
+            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
+        ) from error
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.kafka}: {error!r}") from error
     finally:
         await listener.stop()
 
 
-async def _listening(settings: Settings, events: str, partitions: int) -> Any:
-    """Return a consumer that stands at the end of *events* before anything is asked."""
-    consumer = aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, enable_auto_commit=False, fetch_max_wait_ms=50
-    )
-    try:
-        await consumer.start()
-    except KafkaConnectionError as error:
-        await consumer.stop()
-        raise BrokerUnavailable(
-            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        ) from error
-    topic = settings.topic(events)
+async def _go_to_the_end(listener: Any, topic: str, partitions: int) -> None:
+    """Let it stand at the end of *topic*, before anything is asked."""
     places = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
-    consumer.assign(places)
-    await consumer.seek_to_end(*places)
+    listener.assign(places)
+    await listener.seek_to_end(*places)
     for place in places:
-        await consumer.position(place)
-    return consumer
+        await listener.position(place)
 
 
 async def _send(
@@ -137,8 +133,8 @@ async def _send(
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True, linger_ms=5
     )
-    await producer.start()
     try:
+        await producer.start()
         acknowledgements = []
         for each in commands:
             about = each.order if isinstance(each, OperatorOrderCommand) else each.sku

@@ -2,7 +2,7 @@
 Reads raw topics from outside the worker: single records by their place, or all there is now.
 
 Promise: a record is the one that stands at its place, or it is said to be gone; reading commits
-nothing and disturbs no group.
+nothing, disturbs no group, and ends where the broker falls silent.
 """
 
 import asyncio
@@ -18,7 +18,10 @@ from streams.engine.admin import verify
 from streams.settings import Settings
 
 _FETCH_S = 10.0
+#: One fetch; a partition that brings nothing meanwhile is asked again.
 _POLL_MS = 500
+#: Of fetches that bring nothing, although the end was not reached, this many in a row.
+_EMPTY_MAX = 20
 
 
 class Place(NamedTuple):
@@ -70,6 +73,30 @@ class LogReader:
     ) -> None:
         await self._consumer.stop()
 
+    async def _between(self, tp: Any, start: int, end: int) -> AsyncIterator[list[Any]]:
+        """Yield the records of *tp* from *start* to before *end*, as they come."""
+        try:
+            if tp not in self._consumer.assignment():
+                self._consumer.assign([tp])
+            self._consumer.seek(tp, start)
+            empty = 0
+            while start < end:
+                found = await self._consumer.getmany(tp, timeout_ms=_POLL_MS)
+                some = [record for record in found.get(tp, ()) if record.offset < end]
+                empty = 0 if some else empty + 1
+                start = await self._consumer.position(tp)
+                if empty > _EMPTY_MAX:
+                    raise BrokerUnavailable(
+                        f"{tp.topic}/{tp.partition} brings nothing from {start}, and ends at {end}."
+                    )
+                if some:
+                    yield some
+        except KafkaError as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> BrokerUnavailable:
+        return BrokerUnavailable(f"Kafka at {self._settings.kafka} does not answer: {error!r}")
+
 
 class RawLog(LogReader):
     """`async with RawLog(settings) as log`; every method raises BrokerUnavailable."""
@@ -83,7 +110,7 @@ class RawLog(LogReader):
                 if record is not None:
                     found[place] = record
         except KafkaError as error:
-            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
+            raise self._away(error) from error
         return found
 
     async def _record(self, place: Place) -> Any:
@@ -105,30 +132,21 @@ class RawLog(LogReader):
 
     async def ends(self, topic: str) -> list[int]:
         """Return the offset that the next record of each partition of *topic* will have."""
+        return list((await self._ends(topic)).values())
+
+    async def all_now(self, topic: str) -> AsyncIterator[Any]:
+        """Yield every record of *topic* up to its ends of now, partition by partition in order."""
+        for tp, end in (await self._ends(topic)).items():
+            async for records in self._between(tp, 0, end):
+                for record in records:
+                    yield record
+
+    async def _ends(self, topic: str) -> dict[Any, int]:
         name = self._settings.topic(topic)
         try:
             count = (await verify(self._settings, [topic]))[topic]
             tps = [aiokafka.TopicPartition(name, number) for number in range(count)]
             found = await self._consumer.end_offsets(tps)
         except KafkaError as error:
-            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
-        return [found[tp] for tp in tps]
-
-    async def all_now(self, topic: str) -> AsyncIterator[Any]:
-        """Yield every record of *topic* up to its ends of now, partition by partition in order."""
-        name = self._settings.topic(topic)
-        try:
-            count = (await verify(self._settings, [topic]))[topic]
-            tps = [aiokafka.TopicPartition(name, number) for number in range(count)]
-            ends = await self._consumer.end_offsets(tps)
-            for tp in tps:
-                self._consumer.assign([tp])
-                await self._consumer.seek_to_beginning(tp)
-                while await self._consumer.position(tp) < ends[tp]:
-                    for record in (await self._consumer.getmany(tp, timeout_ms=_POLL_MS)).get(
-                        tp, ()
-                    ):
-                        if record.offset < ends[tp]:
-                            yield record
-        except KafkaError as error:
-            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
+            raise self._away(error) from error
+        return {tp: found[tp] for tp in tps}

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from schemas.errors import Rejected
 from streams.adapters.currencies import DIGITS
 from streams.markets import MARKETS
-from streams.postgres.connecting import connect, told
+from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
 from streams.rates import DAYS_MAX, converted
 
@@ -79,15 +79,10 @@ async def read(dsn: str, into: str, first: date, last: date, zone: str) -> list[
     here = ZoneInfo(zone)
     since = datetime.combine(first, time(), here)
     until = datetime.combine(last + timedelta(days=1), time(), here)
-    connection: Any = await connect(dsn, name="orderflow-turnover")
-    try:
+    async with connected(dsn, name="orderflow-turnover") as connection:
         rows = await connection.fetch(
             sql("orders_with_rates"), since, until, into, zone, DAYS_MAX, ORDERS_MAX + 1
         )
-    except Exception as error:
-        raise told(error) from error
-    finally:
-        await connection.close()
     if len(rows) > ORDERS_MAX:
         raise TooMany(f"More than {ORDERS_MAX:,} orders were placed then; ask for fewer days.")
     return [line(dict(row), into) for row in rows]

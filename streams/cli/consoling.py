@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.answers import (
-    BAD_INPUT,
     AsJson,
     answer,
     cell,
@@ -17,16 +16,15 @@ from streams.cli.answers import (
     refuse,
     run,
     settings,
-    stop,
     table,
 )
 from streams.cli.operating import Operator, who
+from streams.cli.operations import RoleName, role_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
 if TYPE_CHECKING:
     from streams.console.accounts import Accounts
-    from streams.operations.rights import Role
     from streams.settings import Settings
 
 pages = typer.Typer(
@@ -49,9 +47,6 @@ users = typer.Typer(
 pages.add_typer(users, name="users")
 
 Name = Annotated[str, typer.Argument(help="Who; it stands in every trail.", metavar="NAME")]
-RoleName = Annotated[
-    str, typer.Option("--role", help="viewer, service, warehouse, operations, finance or admin.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -117,7 +112,7 @@ def rights() -> None:
 @users.command("add", epilog=examples("orderflow console users add mei --role service"))
 def add(name: Name, *, role: RoleName, operator: Operator = None, as_json: AsJson = False) -> None:
     """Make a user and print a one-time password, this once; only its hash is kept."""
-    known, by = _role(role), who(operator)
+    known, by = role_of(role), who(operator)
     password = _recorded(
         by, "users.add", f"{name} {known.value}", lambda to: to.add(name, known, by)
     )
@@ -165,7 +160,7 @@ def role(
     as_json: AsJson = False,
 ) -> None:
     """Give a user another role; one who was disabled may log in again."""
-    known, by = _role(role), who(operator)
+    known, by = role_of(role), who(operator)
     _change(
         name,
         _recorded(by, "users.role", f"{name} {known.value}", lambda to: to.give(name, known, by)),
@@ -212,15 +207,6 @@ def _nobody(name: str, *, as_json: bool) -> None:
         f"There is no user {name}; look at `orderflow console users list`.",
         as_json=as_json,
     )
-
-
-def _role(said: str) -> "Role":
-    from streams.operations.rights import Role
-
-    try:
-        return Role(said)
-    except ValueError:
-        stop(f"A role is one of {', '.join(Role)}, not {said!r}.", BAD_INPUT)
 
 
 def _recorded(by: str, did: str, about: str, work: Callable[["Accounts"], Awaitable[Any]]) -> Any:

@@ -6,25 +6,18 @@ place that each decision names as its cause. Promise: what is personal is masked
 too; a message that retention has removed is said to be gone, not left out.
 """
 
-import asyncio
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import aiokafka
 import orjson
-from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from schemas.errors import BrokerUnavailable
 from streams.masking import shown
+from streams.raw_log import Place, RawLog
 from streams.settings import Settings
 
 Row = dict[str, Any]
 
-#: `topic/partition/offset`.
-_PLACE = re.compile(r"(raw-[a-z-]+)/(\d+)/(\d+)")
-_FETCH_S = 5.0
 #: A story has at most so many raw messages.
 _RAW_MAX = 50
 #: Characters of a payload in words; `--json` has all of it.
@@ -48,7 +41,7 @@ def composed(story: Row, raw: list[Row]) -> Row:
     return {
         "order": story["order"],
         #: The ids to look for in logs and traces, one a message.
-        "correlation": [cause for cause in _causes(story) if _PLACE.fullmatch(cause)],
+        "correlation": [cause for cause in _causes(story) if Place.of(cause)],
         "lines": story["lines"],
         "raw": raw,
         "decisions": [
@@ -223,42 +216,16 @@ def links(move: Row, decisions: Iterable[Row]) -> list[str]:
 
 async def raw_messages(settings: Settings, causes: Iterable[str]) -> list[Row]:
     """Return the raw messages among *causes*, the first fifty; one that is gone says so."""
-    places = {cause: met for cause in list(causes)[:_RAW_MAX] if (met := _PLACE.fullmatch(cause))}
+    places = {cause: place for cause in list(causes)[:_RAW_MAX] if (place := Place.of(cause))}
     if not places:
         return []
-    consumer = aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, enable_auto_commit=False, fetch_max_wait_ms=100
-    )
-    try:
-        await consumer.start()
-        return [
-            await _fetched(consumer, settings, cause, met[1], int(met[2]), int(met[3]))
-            for cause, met in places.items()
-        ]
-    except KafkaConnectionError as error:
-        raise BrokerUnavailable(
-            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        ) from error
-    except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {settings.kafka}: {error!r}") from error
-    finally:
-        await consumer.stop()
+    async with RawLog(settings) as log:
+        records = await log.records(places.values())
+    return [_raw(cause, records.get(place)) for cause, place in places.items()]
 
 
-async def _fetched(
-    consumer: Any, settings: Settings, cause: str, topic: str, partition: int, offset: int
-) -> Row:
-    place = aiokafka.TopicPartition(settings.topic(topic), partition)
-    consumer.assign([place])
-    first = (await consumer.beginning_offsets([place]))[place]
-    if offset < first:
-        return {"place": cause, "gone": "retention has removed it"}
-    consumer.seek(place, offset)
-    try:
-        record = await asyncio.wait_for(consumer.getone(place), _FETCH_S)
-    except TimeoutError:
-        return {"place": cause, "gone": "the broker did not return it in time"}
-    if record.offset != offset:
+def _raw(cause: str, record: Any) -> Row:
+    if record is None:
         return {"place": cause, "gone": "it is not in the log any more"}
     shop = next((value for name, value in record.headers if name == "shop"), b"")
     return {

@@ -330,7 +330,7 @@ async def _worked(
     from streams.importing.store import Jobs
 
     if wish is not None:
-        id_ = (await running.begin(loaded, wish)).id
+        id_ = await running.begin(loaded, wish)
 
     def looked(look: "Look") -> None:
         verdicts = receipts.of_forecast(look.forecast)

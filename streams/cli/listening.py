@@ -1,7 +1,7 @@
 """The command that hears silence: channels that say nothing against their usual rate."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,18 +76,13 @@ async def _judged(dsn: str, now: "datetime") -> "list[Verdict]":
     from datetime import timedelta
 
     from agents.silence import WEEKS, Hour, judged
-    from streams.postgres.connecting import connect, told
+    from streams.postgres.connecting import connected
     from streams.postgres.queries import sql
 
-    connection: Any = await connect(dsn, name="orderflow-silence")
-    try:
+    async with connected(dsn, name="orderflow-silence") as connection:
         rows = await connection.fetch(
             sql("orders_by_channel_and_hour"), now - timedelta(weeks=WEEKS + 1), now
         )
-    except Exception as error:
-        raise told(error) from error
-    finally:
-        await connection.close()
     return judged((Hour(*row) for row in rows), now)
 
 

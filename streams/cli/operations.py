@@ -1,6 +1,6 @@
 """Commands about the operations API: the process, and the keys of those who may ask it."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,13 @@ from streams.cli.answers import (
 from streams.cli.operating import Operator, Reason, who
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
+
+if TYPE_CHECKING:
+    from streams.operations.rights import Role
+
+RoleName = Annotated[
+    str, typer.Option("--role", help="viewer, service, warehouse, operations, finance or admin.")
+]
 
 operators = typer.Typer(
     help="Who may ask the operations API for what.",
@@ -75,22 +82,15 @@ def operations(
 def add(
     name: Annotated[str, typer.Argument(help="Who; it stands in every trail.", metavar="NAME")],
     *,
-    role: Annotated[
-        str,
-        typer.Option("--role", help="viewer, service, warehouse, operations, finance or admin."),
-    ],
+    role: RoleName,
     reason: Reason,
     operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key and print it, this once; only its hash is kept."""
     from streams.operations import keys
-    from streams.operations.rights import Role
 
-    try:
-        known = Role(role)
-    except ValueError:
-        stop(f"--role is one of {', '.join(Role)}, not {role!r}.", BAD_INPUT)
+    known = role_of(role)
     made = run(keys.make(_owner(), name, known, who(operator), reason))
     answer(
         {"ok": True, "id": made.id, "name": name, "role": known.value, "key": made.key},
@@ -146,6 +146,16 @@ def revoke(
         as_json=as_json,
         words=lambda to: to.print(f"The key {id_} counts no more."),
     )
+
+
+def role_of(said: str) -> "Role":
+    """Return the role that is called so; another is refused."""
+    from streams.operations.rights import Role
+
+    try:
+        return Role(said)
+    except ValueError:
+        stop(f"A role is one of {', '.join(Role)}, not {said!r}.", BAD_INPUT)
 
 
 def _owner() -> str:

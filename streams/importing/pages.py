@@ -3,7 +3,8 @@ Imports over HTTP: a file is uploaded, looked at, and carried out as a job.
 
 Promises: an upload is streamed to a file within limits, and is whole there before a job names it;
 a job runs in a process of its own (`orderflow import resume`), so that no file, however large or
-foul, makes this one slow, and neither's death is the other's.
+foul, makes this one slow, and neither's death is the other's; what a server that ended has left,
+waiting for its turn or half done, goes on when one starts (`Imports.take_up`).
 """
 
 import asyncio
@@ -234,13 +235,10 @@ class Imports:
                 path, asked.reading(), asked.existing, operator, asked.reason,
                 name=name, dry_run=asked.dry_run,
             )  # fmt: skip
-            id_, is_new = await running.begin(self._settings, wish)
+            id_ = await running.begin(self._settings, wish)
         except BaseException:
             await asyncio.to_thread(path.unlink, missing_ok=True)
             raise
-        if not is_new:
-            # The job that goes on has the file already.
-            await asyncio.to_thread(path.unlink, missing_ok=True)
         self.work(id_)
         return id_
 
@@ -258,6 +256,23 @@ class Imports:
             raise Refused(f"There is nothing left to do; it is {job.state}.")
         logger.info("import %s goes on, says %s: %s", job.id, operator, reason)
         self.work(job.id)
+
+    async def take_up(self) -> None:
+        """
+        Go on with jobs of uploaded files that nobody works at: a server that ended has left them.
+
+        Once, when a server starts: what dies again then waits for a person. A job that waits for
+        its turn beside another server may begin here instead; that one finds it done.
+        """
+        if self._into is None:
+            return
+        folder = await asyncio.to_thread(self._into.resolve)
+        async with Jobs.opened(self._settings) as jobs:
+            left = await jobs.left(f"{folder}{os.sep}")
+        for id_ in left:
+            if id_ not in self._at_work:
+                logger.info("import %s goes on: nobody works at it", id_)
+                self.work(id_)
 
     def facts(self, job: Job) -> dict[str, Any]:
         """Return what may be told of a job, and whether somebody works at it here."""
@@ -304,7 +319,7 @@ class Imports:
                 start_new_session=True,
             )  # fmt: skip
             _, said = await process.communicate()
-        if process.returncode not in (0, 1, 2):
+        if process.returncode not in (0, 1):
             words = said.decode("utf-8", "replace").strip()[-_SAID_MAX:]
             logger.warning("import %s stands still (%s): %s", id_, process.returncode, words)
 

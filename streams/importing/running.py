@@ -182,22 +182,15 @@ async def _intake(settings: Settings) -> Intake:
     return intake_of(settings, directory)
 
 
-class Begun(NamedTuple):
-    """A job, and whether it is a new one or was begun with the same file and not ended."""
-
-    id: str
-    is_new: bool
-
-
-async def begin(settings: Settings, wish: Wish) -> Begun:
-    """Begin a job, or find the one of the same file and wish that has not ended."""
+async def begin(settings: Settings, wish: Wish) -> str:
+    """Begin a job, or find the one of the same file and wish that has not ended; return its id."""
     async with Jobs.opened(settings) as jobs:
-        found = None if wish.dry_run else await jobs.unfinished(wish)
+        found = None if wish.dry_run else await jobs.again(wish)
         if found is not None:
-            return Begun(found, is_new=False)
+            return found
         id_ = new_id()
         await jobs.received(id_, wish)
-        return Begun(id_, is_new=True)
+        return id_
 
 
 async def carry_out(

@@ -137,14 +137,19 @@ class Jobs:
             wish.operator, wish.reason, wish.dry_run,
         )  # fmt: skip
 
-    async def unfinished(self, wish: Wish) -> str | None:
-        """Return the job that was begun with the same file and wish, and not ended."""
+    async def again(self, wish: Wish) -> str | None:
+        """Return the job of the same file and wish that has not ended; its file is this one now."""
         reading = wish.reading
         found = await self._connection.fetchval(
-            sql("import_unfinished"), wish.digest, reading.platform, reading.shop,
-            wish.existing.value, options_of(reading),
+            sql("import_again"), wish.digest, reading.platform, reading.shop,
+            wish.existing.value, options_of(reading), wish.path,
         )  # fmt: skip
         return None if found is None else str(found)
+
+    async def left(self, folder: str) -> list[str]:
+        """Return the jobs of files in *folder* that have not ended and nobody works at; claimed."""
+        rows = await self._connection.fetch(sql("imports_left"), folder, LISTED_MAX)
+        return [row["id"] for row in rows if await self.claim(row["id"])]
 
     async def job(self, id_: str) -> Job:
         """Return one job; raises UnknownImport."""

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import msgspec
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from agents.reference import Directory, reference_key
-from schemas.errors import Unavailable
+from schemas.errors import BrokerUnavailable, Unavailable
 from streams import raw_records, reference, topics
 from streams.clock import now_ms
 from streams.engine.admin import verify
@@ -25,7 +26,7 @@ from streams.engine.failpoints import failpoint
 from streams.engine.partitions import partitioner
 from streams.mapping import table
 from streams.mapping.waking import Found, look
-from streams.postgres.connecting import connect, told
+from streams.postgres.connecting import connected
 from streams.raw_log import RawLog
 from streams.settings import Settings
 from streams.web.health import Health, served
@@ -82,16 +83,11 @@ class Publisher:
     async def work(self) -> Pass:
         """Publish what differs, then wake who need not wait any more. Raises Unavailable."""
         self._follower.check()
-        connection = await connect(self._dsn, name="orderflow-mapping")
-        try:
+        async with connected(self._dsn, name="orderflow-mapping") as connection:
             changed = await self._publish(connection)
             if self._published is not None and changed:
                 self._published()
             found = await self._wake(connection)
-        except Exception as error:
-            raise told(error) from error
-        finally:
-            await connection.close()
         woken = tuple(output.key.decode() for output in found.outputs)
         return Pass(changed, woken, found.waiting, tuple(found.lost))
 
@@ -131,8 +127,8 @@ class Publisher:
         counts = await verify(self._settings, [topics.ORDER_COMMANDS.name])
         partition_of = partitioner(counts)
         producer = raw_records.producer(self._settings)
-        await producer.start()
         try:
+            await producer.start()
             sent = [
                 await producer.send(
                     self._settings.topic(output.topic),
@@ -143,6 +139,8 @@ class Publisher:
                 for output in found.outputs
             ]
             await asyncio.gather(*sent)
+        except KafkaError as error:
+            raise BrokerUnavailable(f"Kafka at {self._settings.kafka}: {error!r}") from error
         finally:
             await producer.stop()
 

@@ -2,8 +2,8 @@
 The process `orderflow operations`: the API until SIGTERM, and what has to be done beside it.
 
 Beside it, again and again: pauses whose held messages are all read are over, what a process that
-died did not tell workers is told, and the figures are brought up to date. Any number of these
-processes may run.
+died did not tell workers is told, and the figures are brought up to date. When it starts, imports
+that a server has left go on. Any number of these processes may run.
 
 Promise: nothing listens before PostgreSQL has answered; a part that is away is waited for, and
 /readyz says so.
@@ -18,6 +18,7 @@ from schemas.errors import OrderflowError, Unavailable
 from streams.ending import end
 from streams.exceptions import queue
 from streams.gateway.requests import Reader
+from streams.importing.pages import Imports
 from streams.operations import web
 from streams.operations.metrics import Metrics
 from streams.operations.operation import SLOW_AFTER_S, House
@@ -37,10 +38,11 @@ _TELL_EVERY = 15
 class Beside:
     """What is done beside the API."""
 
-    def __init__(self, settings: Settings, dsn: str, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, dsn: str, metrics: Metrics, imports: Imports) -> None:
         self._settings = settings
         self._dsn = dsn
         self._metrics = metrics
+        self._imports = imports
         self._finisher = table.Finisher(settings, dsn)
         #: What the reference topic has of pauses.
         self._told: dict[bytes, bytes] = {}
@@ -56,6 +58,8 @@ class Beside:
                 if passes % _TELL_EVERY == 0:
                     await self._tell()
                 await self.once()
+                if not passes:
+                    await self._imports.take_up()
                 passes += 1
             except OrderflowError as error:
                 if str(error) != self.why:
@@ -102,15 +106,16 @@ class Beside:
 async def serve(settings: Settings, dsn: str, host: str, port: int) -> None:
     """Serve until SIGTERM, writing PostgreSQL at *dsn*; raises Misconfigured."""
     metrics = Metrics()
-    beside = Beside(settings, dsn, metrics)
+    house = House(settings, dsn, Reader(SLOW_AFTER_S))
+    app = web.app(house, metrics, lambda: beside.why)
+    beside = Beside(settings, dsn, metrics, app.state.imports)
     try:
         await beside.once()
     except Unavailable as error:
         logger.warning("%s; it is waited for", error)
-    house = House(settings, dsn, Reader(SLOW_AFTER_S))
     with listen(host, port, "ORDERFLOW_OPERATIONS_HOST and _PORT") as listening:
         serving = server(
-            web.app(house, metrics, lambda: beside.why),
+            app,
             slow_after_s=SLOW_AFTER_S,
             drain_s=settings.drain_for.total_seconds(),
         )

@@ -21,13 +21,25 @@ INSERT INTO imports (
 -- One job.
 SELECT * FROM imports WHERE id = $1;
 
--- name: import_unfinished
--- The job of the same file, read the same way, that was begun and not ended; the newest.
+-- name: import_again
+-- The job of the same file, read the same way, that was begun and not ended; the newest. It reads
+-- the file from where it lies now ($6): where it lay before, it may be gone.
+UPDATE imports SET path = $6
+WHERE id = (
+    SELECT id FROM imports
+    WHERE file_digest = $1 AND platform = $2 AND shop = $3 AND existing = $4 AND options::text = $5
+        AND NOT dry_run AND state NOT IN ('done', 'refused')
+    ORDER BY id DESC
+    LIMIT 1
+)
+RETURNING id;
+
+-- name: imports_left
+-- Jobs of files in the folder $1 that are not ended and wait for nobody's word, oldest first.
 SELECT id FROM imports
-WHERE file_digest = $1 AND platform = $2 AND shop = $3 AND existing = $4 AND options::text = $5
-    AND NOT dry_run AND state NOT IN ('done', 'refused')
-ORDER BY id DESC
-LIMIT 1;
+WHERE ended_at IS NULL AND NOT (dry_run AND state = 'forecast') AND starts_with(path, $1)
+ORDER BY id
+LIMIT $2;
 
 -- name: imports_listed
 -- The latest jobs.

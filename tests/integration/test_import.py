@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from streams.importing.forecast import Existing
+from streams.importing.planning import Reading
+from streams.importing.running import begin, wish_of
 from streams.operations import keys
 from streams.operations.rights import Role
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
@@ -290,7 +294,30 @@ async def test_a_file_is_uploaded_looked_at_and_carried_out_by_who_may(tmp_path:
 
             a_file_of_the_wrong_kind_ends_its_job(site, site + where, mei)
             assert ask(site + "/v1/import-templates", guest)[1]["fields"]["order_id"]
+        await what_a_server_that_ended_has_left_goes_on_when_one_starts(house, lin, body)
         what_is_not_heard_of_is_not_called_done_and_a_changed_file_is_another(house)
+        the_same_file_elsewhere_goes_on_where_the_first_is_gone(house)
+
+
+async def what_a_server_that_ended_has_left_goes_on_when_one_starts(
+    house: Installation, key: str, body: bytes
+) -> None:
+    """It had begun the job and died before any process worked at it; a file elsewhere is left."""
+    address = SecretStr(house.env["ORDERFLOW_POSTGRES_OPERATIONS"])
+    settings = house.settings.model_copy(update={"postgres_operations": address})
+    reading, jobs = Reading("taobao", "qingyou"), []
+    for blank_lines, folder in enumerate((house.folder / "uploads", house.folder), 1):
+        path = folder / "left.upload"
+        path.write_bytes(body + b"\r\n" * blank_lines)
+        wish = await wish_of(path, reading, Existing.UPDATE, "lin", "outage")
+        jobs.append(await begin(settings, wish))
+
+    with house.running("intake,orders,stock,ledger"), operations(house) as api:
+        done = in_state(f"{api.url}/v1/imports/{jobs[0]}", key, "done")
+        _, other = ask(f"{api.url}/v1/imports/{jobs[1]}", key)
+
+    assert done["verdicts"]["orders"] == {"duplicate": 1}
+    assert (other["state"], other["at_work"]) == ("received", False)
 
 
 def a_file_of_the_wrong_kind_ends_its_job(site: str, where: str, key: str) -> None:
@@ -376,3 +403,18 @@ def what_is_not_heard_of_is_not_called_done_and_a_changed_file_is_another(
         (str(file), *SHOP, *WHY, "--column", "order_id"),
     ):
         house.orderflow("import", *wrong, code=2)
+
+
+def the_same_file_elsewhere_goes_on_where_the_first_is_gone(house: Installation) -> None:
+    """An upload is kept for some days only, and people move their files."""
+    first = write(house.folder / "first.csv", paid("50000001"))
+    house.orderflow("import", str(first), *SHOP, *WHY, "--timeout", "1", code=75)
+    job = house.answer("import", "list")["imports"][0]
+    second = first.rename(house.folder / "second.csv")
+    house.orderflow("import", "resume", job["id"], code=2)
+
+    with house.running("intake,orders,stock,ledger"):
+        done = imported(house, second)
+
+    assert (done["id"], done["state"]) == (job["id"], "done")
+    assert done["verdicts"]["orders"] == {"new": 1}
