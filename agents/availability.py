@@ -10,7 +10,7 @@ A hold draws from its quota in two moves, and between them its units are in the 
 have. So the balance after a draw does not count: the hold's own, of the next version, follows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import DecodeError, Meta, Struct, json
@@ -72,20 +72,6 @@ class Record(Protocol):
     """What is read of a Kafka record."""
 
     value: bytes | None
-
-
-class AvailabilityCache(Protocol):
-    """Where balances and quotas are kept to be read."""
-
-    async def put(
-        self, balances: Sequence[Balance], quotas: Mapping[QuotaOf, Quota] | None = None
-    ) -> None:
-        """
-        Keep each balance and quota, unless one that is as new or newer is there.
-
-        Raises CacheUnavailable.
-        """
-        ...
 
 
 class _Versioned(Protocol):

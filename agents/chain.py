@@ -42,6 +42,6 @@ def sealed(
     for entry in entries:
         sku = entry[0]
         before = after.get(sku) or heads.get(sku, GENESIS)
-        after[sku] = chain = sha256(before + _encode(entry)).digest()
+        after[sku] = chain = seal_of(before, entry)
         rows.append((*entry, chain))
     return rows, after

@@ -145,8 +145,9 @@ def of_ledger(trail: Trail, stored: Stored) -> Iterator[Drift]:
         should, is_ = trail.holds.get(order, NO_HOLD), stored.holds.get(order, NO_HOLD)
         if should != is_ and not (should is NO_HOLD and is_.void):
             yield Drift(
-                Kind.LEDGER, sku, order, "hold in PostgreSQL", _units(should, is_), is_.version,
-                _hold_words(should), _hold_words(is_), Remedy.REBUILD,
+                Kind.LEDGER, sku, order, "hold in PostgreSQL",
+                _units(_live(should), _live(is_)), is_.version, _hold_words(should),
+                _hold_words(is_), Remedy.REBUILD,
                 "write the hold anew from its moves in the ledger",
             )  # fmt: skip
     for quota in sorted(trail.quotas.keys() | stored.quotas.keys()):
@@ -168,15 +169,6 @@ def _of_fault(fault: Fault) -> Drift:
         Kind.LEDGER, fault.sku, "", f"ledger: {fault.what}", fault.amount, fault.version,
         fault.expected, fault.found, remedy, proposal, -fault.amount if fault.by_keeper else 0,
     )  # fmt: skip
-
-
-def _units(should: Held, is_: Held) -> int:
-    """Return the units found where they should be, less those that should."""
-    expected = should.quantity if should.open else 0
-    found = is_.quantity if is_.open else 0
-    if should.open and is_.open and should.bucket != is_.bucket:
-        return -expected
-    return found - expected
 
 
 def _hold_words(hold: Held) -> str:
@@ -208,16 +200,12 @@ def of_keeper(
             words(kept.balance), Remedy.ADJUST if simple else Remedy.BY_HAND,
             _adjustment(-off) if simple else _BY_HAND, -off if simple else 0,
         )  # fmt: skip
-    live = {
-        order: KeptHold(held.quantity, held.bucket, held.deadline_ms)
-        for order, held in holds.items()
-        if held.open
-    }
+    live = {order: hold for order, held in holds.items() if (hold := _live(held))}
     for order in sorted(live.keys() | kept.holds.keys()):
         should, is_ = live.get(order), kept.holds.get(order)
         if should != is_:
             yield Drift(
-                Kind.POSTGRES, sku, order, "keeper's hold", _kept_units(should, is_),
+                Kind.POSTGRES, sku, order, "keeper's hold", _units(should, is_),
                 kept.version, _kept_words(should), _kept_words(is_), Remedy.BY_HAND, _BY_HAND,
             )  # fmt: skip
     for quota in sorted(quotas.keys() | kept.quotas.keys()):
@@ -253,7 +241,13 @@ def of_buckets(sku: str, kept: Kept) -> Iterator[Drift]:
             )  # fmt: skip
 
 
-def _kept_units(should: KeptHold | None, is_: KeptHold | None) -> int:
+def _live(held: Held) -> KeptHold | None:
+    """Return a hold of the ledger as the keeper would have it; None: it has ended."""
+    return KeptHold(held.quantity, held.bucket, held.deadline_ms) if held.open else None
+
+
+def _units(should: KeptHold | None, is_: KeptHold | None) -> int:
+    """Return the units found where they should be, less those that should."""
     expected = should.quantity if should else 0
     found = is_.quantity if is_ else 0
     if should and is_ and should.bucket != is_.bucket:

@@ -61,9 +61,8 @@ class Counts(Struct):
     #: Announcements of an epoch.
     announced: int = 0
     parked: int = 0
-    #: Of the parked: our own mistakes.
-    bugs: int = 0
-    #: Where each mistake was made, the error with its traceback, and the command, for the log.
+    #: Of the parked, our own mistakes: where each was made, the error with its traceback, and the
+    #: command, for the log.
     failures: list[tuple[int, Exception, Any]] = []
 
 
@@ -102,9 +101,8 @@ class FrameRows:
             return row
         if self._earlier and (row := self._earlier.get(key, _ABSENT)) is not _ABSENT:
             return row
-        raw = (
-            self._stored.get(key) if not (ahead := self._ahead) or key not in ahead else ahead[key]
-        )
+        ahead = self._ahead
+        raw = ahead[key] if key in ahead else self._stored.get(key)
         if raw is None:
             return None
         self.read_bytes += len(raw)
@@ -224,7 +222,6 @@ class FrameDecider:
     def _parked(self, record: Record, command: Any, error: Exception) -> list[Struct]:
         self._counts.parked += 1
         if cause_of(error) is Cause.BUG:
-            self._counts.bugs += 1
             self._counts.failures.append((record.offset, error, command))
         said: list[Struct] = [park(record, self._inbox, self._table.name, error)]
         if command is not None:

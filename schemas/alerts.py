@@ -13,8 +13,6 @@ from msgspec import Meta, Struct
 
 from schemas.base import Word
 
-#: The longest subject of an alert, in characters; a SKU or an order's key is shorter.
-SUBJECT_LENGTH_MAX = 300
 #: No rule waits longer than this before it fires or is over: a week.
 WAIT_MS_MAX = 7 * 24 * 3_600_000
 

@@ -264,9 +264,6 @@ LISTENERS: dict[str, Listener] = {
     )
 }
 
-#: Read whole by intake before it starts, and followed from then on.
-DIRECTORY = REFERENCE
-
 
 def picture() -> str:
     """Return the house as the README shows it, drawn from the tables above."""

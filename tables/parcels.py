@@ -24,9 +24,9 @@ from schemas.orders import (
     Status,
     Waybill,
 )
-from schemas.stock import Verb
 from tables.lifecycle import Goal
-from tables.order_rows import IN_STOCK, Demand, Held, Order, Parcel
+from tables.order_rows import IN_STOCK, Held, Order, Parcel
+from tables.reservations import departed, units_of
 from tables.telling import Telling
 
 #: Parcels of one order.
@@ -46,7 +46,7 @@ def ship(order: Order, command: ShipOrder, telling: Telling) -> tuple[Refusal | 
     if any(parcel.waybill == waybill for parcel in order.parcels):
         # Scanned twice; platforms know a parcel by its number, and would take it for that one.
         return Refusal.ALREADY_SHIPPED, _to_leave(order)
-    _move(order, _units_of(order, found), telling)
+    _move(order, units_of(order, found), telling)
     contents = tuple(ParcelLine(line.line_id, units) for line, units in found)
     order.parcels = (*order.parcels, Parcel(waybill, contents))
     left = _to_leave(order)
@@ -63,7 +63,7 @@ def _contents(order: Order, command: ShipOrder) -> list[tuple[Line, int]] | Refu
     found = _named(order, command.lines) if command.lines else _all_held(order)
     if isinstance(found, Refusal):
         return found
-    needed, occupied = _units_of(order, found), _occupied(order)
+    needed, occupied = units_of(order, found), _occupied(order)
     short = any(units > occupied.get(sku, 0) for sku, units in needed.items())
     return Refusal.NOT_HELD if short or not needed else found
 
@@ -100,7 +100,7 @@ def _all_held(order: Order) -> list[tuple[Line, int]] | Refusal:
     occupied = _occupied(order)
     found = []
     for line, units in waiting:
-        needed = _units_of(order, [(line, units)])
+        needed = units_of(order, [(line, units)])
         if needed and all(each <= occupied.get(sku, 0) for sku, each in needed.items()):
             found.append((line, units))
             for sku, each in needed.items():
@@ -128,19 +128,6 @@ def _left(order: Order, line: Line) -> int:
     return max(0, line.quantity - max(ours, line.shipped or 0))
 
 
-def _units_of(order: Order, contents: list[tuple[Line, int]]) -> dict[str, int]:
-    """Return the units by SKU as the stock knows it, with its warehouse; of unmapped lines none."""
-    at = f"@{order.warehouse}" if order.warehouse else ""
-    units: dict[str, int] = {}
-    for line, count in contents:
-        for part in line.components:
-            sku = part.sku + at
-            units[sku] = units.get(sku, 0) + part.quantity * count
-        if not line.components and line.sku is not None:
-            units[line.sku + at] = units.get(line.sku + at, 0) + count
-    return units
-
-
 def _occupied(order: Order) -> dict[str, int]:
     units: dict[str, int] = {}
     for demand in order.demands:
@@ -159,7 +146,7 @@ def _to_leave(order: Order) -> int:
     for demand in order.demands:
         if demand.held in IN_STOCK:
             held[demand.sku] = held.get(demand.sku, 0) + demand.rest
-    needed = _units_of(order, _waiting(order))
+    needed = units_of(order, _waiting(order))
     return sum(min(units, held.get(sku, 0)) for sku, units in needed.items())
 
 
@@ -170,17 +157,10 @@ def _move(order: Order, needed: dict[str, int], telling: Telling) -> None:
         units = min(left.get(demand.sku, 0), demand.rest) if demand.held is Held.OCCUPIED else 0
         if units:
             left[demand.sku] -= units
-            telling.ask(Verb.SHIP, demand, units)
-            moved.append(_less(demand, units))
+            moved.append(departed(demand, units, telling))
         else:
             moved.append(demand)
     order.demands = tuple(moved)
-
-
-def _less(demand: Demand, units: int) -> Demand:
-    shipped = demand.shipped + units
-    held = Held.SHIPPED if shipped == demand.quantity else Held.OCCUPIED
-    return Demand(demand.sku, demand.quantity, held, None, 0, shipped, demand.returned)
 
 
 def _told(order: Order, line: Line, units: int) -> ShippedLine:

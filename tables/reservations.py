@@ -19,6 +19,7 @@ Whatever may wait for ever has a budget (`due_ms`); when it is passed the sweepe
 which asks what became of its letter (never twice for the same stock) or calls a person.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from schemas.base import QUANTITY_MAX
@@ -236,35 +237,30 @@ def _sized(demand: Demand, quantity: int, held: Held | None = None) -> Demand:
 
 def wanted(order: Order) -> dict[str, int]:
     """Merge the lines by SKU, in the order of their first line: A x10 and A x5 are 15 (T05)."""
-    at = f"@{order.warehouse}" if order.warehouse else ""
-    units: dict[str, int] = {}
-    for line in order.lines:
-        if line.components:
-            for part in line.components:
-                sku = part.sku + at
-                units[sku] = units.get(sku, 0) + part.quantity * line.quantity
-        elif line.sku is not None:
-            sku = line.sku + at
-            units[sku] = units.get(sku, 0) + line.quantity
-    return units
+    return units_of(order, [(line, line.quantity) for line in order.lines])
 
 
 def left_by_lines(order: Order) -> dict[str, int]:
     """Return what has left by SKU, where the platform says it line by line."""
+    return units_of(
+        order,
+        [(line, min(line.shipped, line.quantity)) for line in order.lines if line.shipped],
+    )
+
+
+def units_of(order: Order, contents: Iterable[tuple[Line, int]]) -> dict[str, int]:
+    """Return the units by SKU as the stock knows it, with its warehouse; of unmapped lines none."""
     at = f"@{order.warehouse}" if order.warehouse else ""
     units: dict[str, int] = {}
-    for line in order.lines:
-        if not line.shipped:
-            continue
-        for sku, each in _parts(line):
-            units[sku + at] = units.get(sku + at, 0) + each * min(line.shipped, line.quantity)
+    for line, count in contents:
+        if line.components:
+            for part in line.components:
+                sku = part.sku + at
+                units[sku] = units.get(sku, 0) + part.quantity * count
+        elif line.sku is not None:
+            sku = line.sku + at
+            units[sku] = units.get(sku, 0) + count
     return units
-
-
-def _parts(line: Line) -> list[tuple[str, int]]:
-    if line.components:
-        return [(part.sku, part.quantity) for part in line.components]
-    return [(line.sku, 1)] if line.sku is not None else []
 
 
 def check_units(lines: tuple[Line, ...]) -> None:
@@ -349,10 +345,15 @@ def _parcelled(demand: Demand, gone: dict[str, int], telling: Telling) -> Demand
     units = min(left, demand.quantity) - demand.shipped
     if units <= 0:
         return demand
+    return departed(demand, units, telling)
+
+
+def departed(demand: Demand, units: int, telling: Telling) -> Demand:
+    """Let so many *units* of an occupied demand leave."""
     telling.ask(Verb.SHIP, demand, units)
-    shipped = demand.shipped + units
-    held = Held.SHIPPED if shipped == demand.quantity else Held.OCCUPIED
-    return Demand(demand.sku, demand.quantity, held, None, 0, shipped, demand.returned)
+    gone = demand.shipped + units
+    held = Held.SHIPPED if gone == demand.quantity else Held.OCCUPIED
+    return Demand(demand.sku, demand.quantity, held, None, 0, gone, demand.returned)
 
 
 def _stepped(demand: Demand, step: Step, telling: Telling) -> Demand:

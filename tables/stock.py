@@ -182,7 +182,6 @@ STANDS_IN: dict[Verb, frozenset[Bucket]] = {
 }
 
 _PLACE = {bucket: place for place, bucket in enumerate(Bucket)}
-_SHORT = _PLACE[Bucket.SHORTFALL]
 # An enum's member is looked up by Python code; the hot path has these at hand.
 _AVAILABLE, _LOCKED, _HOLD = Bucket.AVAILABLE, Bucket.LOCKED, Verb.HOLD
 NOTHING = Stock()

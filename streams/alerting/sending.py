@@ -45,7 +45,6 @@ class Desk:
         self._paces: dict[str, Pace] = {}
         #: What went out and is not written down, oldest first.
         self._owed: dict[str, list[_Owed]] = {each.name: [] for each in plan.channels}
-        self._began_ms = now_ms()
 
     async def begin(self) -> None:
         """Take over where each channel stands; raises Unavailable, LeaseLost."""
@@ -81,10 +80,11 @@ class Desk:
 
     async def _step(self, channel: Channel) -> float:
         """Send one message, if it is time and anything waits; return how long to wait then."""
+        # First, so that news of a channel that has to wait wakes it once and not again and again.
+        self._judge.news[channel.name].clear()
         left_s = (self._paces[channel.name].next_ms - now_ms()) / 1000
         if left_s > 0:
             return left_s
-        self._judge.news[channel.name].clear()
         try:
             await self._settle(channel)
             waiting = await self._store.waiting(channel.name)

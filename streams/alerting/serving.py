@@ -36,7 +36,7 @@ from streams.web.health import Health, served
 
 logger = logging.getLogger(__name__)
 
-#: The lease is held longer, or asked for, this often: a third of its time.
+#: The lease is held longer, or asked for, this often: four times while it lasts.
 HOLD_EVERY_S = LEASE_FOR.total_seconds() / 4
 #: The longest a figure may take to be read; then it is not known.
 _READ_WITHIN_S = 40.0

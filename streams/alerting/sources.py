@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import asyncpg
 import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -28,7 +27,7 @@ from agents.silence import WEEKS, Hour, judged
 from schemas.alerts import Reading
 from schemas.errors import BrokerUnavailable, LedgerUnavailable, Misconfigured
 from streams.clock import now_ms
-from streams.postgres.connecting import CONNECT_SECONDS, told
+from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 from streams.postgres.schema import TRAILS, months_of
 from streams.settings import Settings
@@ -78,17 +77,10 @@ class Ledger:
         self._pool: Any = None
 
     async def __aenter__(self) -> Self:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn, min_size=0, max_size=4, timeout=CONNECT_SECONDS,
-                command_timeout=ANSWERS_WITHIN_S,
-                server_settings={
-                    "application_name": "orderflow-alerts", "timezone": "UTC", "jit": "off",
-                    "default_transaction_read_only": "on",
-                },
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None  # the cause may repeat the address
+        self._pool = await pool(
+            self._dsn, name="orderflow-alerts", at_most=4, answers_within_s=ANSWERS_WITHIN_S,
+            default_transaction_read_only="on",
+        )  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:

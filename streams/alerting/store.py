@@ -13,12 +13,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-import asyncpg
-
 from agents.alerting import acknowledged, self_test
 from agents.paging import Outcome, Pace
 from schemas.alerts import Alert, Notice, Said, Severity, State
-from streams.postgres.connecting import CONNECT_SECONDS, Connection, connected, end_stopped, told
+from streams.postgres.connecting import connected, end_stopped, pool, told
 from streams.postgres.queries import sql
 
 Row = dict[str, Any]
@@ -63,18 +61,10 @@ class Store:
         self._pool: Any = None
 
     async def __aenter__(self) -> Self:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn, min_size=0, max_size=_CONNECTIONS_MAX, timeout=CONNECT_SECONDS,
-                connection_class=Connection,
-                command_timeout=ANSWERS_WITHIN_S,
-                server_settings={
-                    "application_name": _NAME, "timezone": "UTC",
-                    "idle_in_transaction_session_timeout": f"{STOPPED_AFTER.seconds}s",
-                },
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None  # the cause may repeat the address
+        self._pool = await pool(
+            self._dsn, name=_NAME, at_most=_CONNECTIONS_MAX, answers_within_s=ANSWERS_WITHIN_S,
+            idle_in_transaction_session_timeout=f"{STOPPED_AFTER.seconds}s",
+        )  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:

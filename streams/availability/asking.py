@@ -13,13 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import asyncpg
-
 from agents.availability import NO_QUOTA, Balance, Quota
 from schemas.errors import CacheUnavailable, LedgerUnavailable
 from streams.availability.cache import SEPARATOR, Cached, Kept, RedisCache, Seen, seen, under
 from streams.availability.store import KEYS_MAX
-from streams.postgres.connecting import Connection, told
+from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 
 logger = logging.getLogger(__name__)
@@ -133,19 +131,13 @@ class LedgerBalances:
     async def _fetch(self, name: str, *values: Any) -> list[Any]:
         try:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+                self._pool = await pool(
                     self._dsn,
-                    min_size=0,
-                    max_size=LEDGER_CONNECTIONS_MAX,
-                    timeout=LEDGER_WITHIN_S,
-                    connection_class=Connection,
-                    command_timeout=LEDGER_WITHIN_S,
-                    server_settings={
-                        "application_name": "orderflow-availability",
-                        "timezone": "UTC",
-                        "jit": "off",
-                        "default_transaction_read_only": "on",
-                    },
+                    name="orderflow-availability",
+                    at_most=LEDGER_CONNECTIONS_MAX,
+                    answers_within_s=LEDGER_WITHIN_S,
+                    connects_within_s=LEDGER_WITHIN_S,
+                    default_transaction_read_only="on",
                 )
             rows: list[Any] = await self._pool.fetch(sql(name), *values)
         except Exception as error:  # noqa: BLE001  `told` sorts them

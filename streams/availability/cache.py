@@ -63,7 +63,7 @@ def under(sku: str, quota: str) -> str:
 
 
 class RedisCache:
-    """The port `AvailabilityCache`, and what the API reads. Raises CacheUnavailable."""
+    """What the stock events write, and what the API reads. Raises CacheUnavailable."""
 
     def __init__(self, settings: Settings, within_s: float) -> None:
         self._store: Store[Any] = Store(address(settings), settings.topic_prefix, Kept, within_s)

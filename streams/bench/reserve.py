@@ -74,8 +74,6 @@ FAUST_TOPICS = tuple(
 _WARM_SHARE, _WARM_MAX = 8, 20_000
 #: The first seconds at the steady rate that are not counted.
 WARM_S = 2.0
-#: How many commands Faust has a turn at where ours has 200,000.
-FAUST_SHARE = 25
 #: Faust may lose what is sent while it joins its group: then the receipts are sent again.
 _RECEIPTS_WITHIN_S = 6.0
 _RECEIPTS_TRIES = 10

@@ -140,19 +140,3 @@ RETURN_STOCK_FIELDS = (
 KEEPERS = {1: "orders", 2: "stock"}
 #: Keeper -> its inbox and the topics that are numbered by its partition.
 INBOXES = {"orders": "order-commands", "stock": "stock-commands"}
-ORDER_TAGS = frozenset(
-    {
-        "order.observed",
-        "order.ignored",
-        "order.reserved",
-        "order.short",
-        "order.expired",
-        "order.status",
-        "order.refund",
-        "order.case",
-        "order.settled",
-        "order.returned",
-        "order.shipped",
-        "order.answered",
-    }
-)

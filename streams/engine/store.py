@@ -234,11 +234,14 @@ class Part:
         rows, ahead = self.rows, self.ahead
         for key, value in changes.items():
             if value is None:
+                # One None is like another: it may be a later commit's, so it stays for now.
                 rows.pop(key, None)
             else:
                 rows[key] = value
-            if key in ahead and ahead[key] is value:
-                del ahead[key]
+                if ahead.get(key) is value:
+                    del ahead[key]
+        if state is self.decided:
+            ahead.clear()
         self.state = state
         self.state_record = record
 

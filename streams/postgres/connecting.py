@@ -85,10 +85,43 @@ async def connect(dsn: str, *, name: str, **settings: str) -> Any:
             dsn,
             timeout=CONNECT_SECONDS,
             connection_class=Connection,
-            server_settings={"application_name": name, "timezone": "UTC", "jit": "off", **settings},
+            server_settings=_of_session(name, settings),
         )
     except Exception as error:  # noqa: BLE001  `told` sorts them; what it does not know goes on as it is
         raise told(error) from None  # the cause may repeat the address
+
+
+async def pool(
+    dsn: str,
+    *,
+    name: str,
+    at_most: int,
+    answers_within_s: float,
+    at_least: int = 0,
+    connects_within_s: float = CONNECT_SECONDS,
+    **settings: str,
+) -> Any:
+    """
+    Return a pool of connections as `connect` opens them, opened when they are needed.
+
+    Raises LedgerUnavailable, Misconfigured.
+    """
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=at_least,
+            max_size=at_most,
+            timeout=connects_within_s,
+            command_timeout=answers_within_s,
+            connection_class=Connection,
+            server_settings=_of_session(name, settings),
+        )
+    except Exception as error:  # noqa: BLE001  as above
+        raise told(error) from None
+
+
+def _of_session(name: str, settings: dict[str, str]) -> dict[str, str]:
+    return {"application_name": name, "timezone": "UTC", "jit": "off", **settings}
 
 
 @asynccontextmanager

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import asyncpg
 from msgspec import json, msgpack
 
 from schemas.orders import Buyer, OrderDetails, Receiver
-from streams.postgres.connecting import CONNECT_SECONDS, Connection, told
+from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 
 Row = dict[str, Any]
@@ -38,22 +37,14 @@ class Reads:
         self._pool: Any = None
 
     async def __aenter__(self) -> Self:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=1,
-                max_size=self._at_once,
-                timeout=CONNECT_SECONDS,
-                connection_class=Connection,
-                command_timeout=READ_SECONDS,
-                server_settings={
-                    "application_name": "orderflow-reads",
-                    "timezone": "UTC",
-                    "default_transaction_read_only": "on",
-                },
-            )
-        except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None  # the cause may repeat the address
+        self._pool = await pool(
+            self._dsn,
+            name="orderflow-reads",
+            at_least=1,
+            at_most=self._at_once,
+            answers_within_s=READ_SECONDS,
+            default_transaction_read_only="on",
+        )
         return self
 
     async def __aexit__(

@@ -56,6 +56,22 @@ def test_the_greatest_position_wins_whatever_the_order():
     assert set(part.foreign) == {b"a", STATE_KEY}
 
 
+def test_a_row_that_is_gone_again_does_not_come_back_with_the_commit_between():
+    part = recovered(commit(10, {b"a": b"1"}, 1))
+    back = position_bytes(30) + b"3"
+    gone, there, gone_again = State(20), State(30), State(40)
+    for changes, state in (({b"a": None}, gone), ({b"a": back}, there), ({b"a": None}, gone_again)):
+        part.go_ahead(changes, state)
+
+    part.commit({b"a": None}, gone, b"")
+    part.commit({b"a": back}, there, b"")
+    assert part.rows == {b"a": back}
+    assert part.ahead == {b"a": None}
+
+    part.commit({b"a": None}, gone_again, b"")
+    assert (part.rows, part.ahead) == ({}, {})
+
+
 def test_what_was_written_over_is_not_foreign_any_more():
     part = recovered(A, B, A, B)
 
