@@ -232,7 +232,7 @@ class Accounts:
         return None if row is None else Person(**row)
 
     async def log_in(self, person: Person | None, password: str) -> tuple[str, Session] | None:
-        """Return a new session and its token; None where it is not *person*'s password, or no more."""
+        """Return a new session and its token; None where *person*'s password is not this one."""
         right = await self._verify(person.password if person else _nobodys(), password)
         if not right or person is None or person.disabled_at is not None:
             return None

@@ -16,7 +16,7 @@ from schemas.errors import Rejected
 from streams import topics
 from streams.console.page import Page, Visit
 from streams.importing.forecast import Existing
-from streams.importing.pages import Imports, Upload
+from streams.importing.pages import Upload
 from streams.importing.store import Job
 from streams.importing.templates import TEMPLATES
 from streams.operations.operation import Forbidden, NotFound
@@ -27,14 +27,9 @@ _TEXTS = ("platform", "shop", "template", "encoding", "sheet", "zone", "currency
 _LISTS = ("column", "pass_over")
 
 
-def _imports(visit: Visit) -> Imports:
-    found: Imports = visit.request.app.state.imports
-    return found
-
-
 async def list_imports(visit: Visit) -> Response:
     """Show the latest imports, and the form for another."""
-    imports = _imports(visit)
+    imports = visit.house.imports
     return visit.show(
         "imports.html", jobs=[imports.facts(job) for job in await imports.listed(PAGE)],
         platforms=topics.PLATFORMS, templates=TEMPLATES, existing=_allowed(visit),
@@ -52,14 +47,14 @@ async def show_import(visit: Visit) -> Response:
     job = await _job(visit, visit.asked.one("id"))
     waits = job.ended_at is None and not (job.dry_run and job.state == "forecast")
     return visit.show(
-        "import.html", job=_imports(visit).facts(job), existing=_allowed(visit),
+        "import.html", job=visit.house.imports.facts(job), existing=_allowed(visit),
         runs=job.dry_run and job.state == "forecast", waits=waits,
     )  # fmt: skip
 
 
 async def _job(visit: Visit, id_: str) -> Job:
     try:
-        return await _imports(visit).job(id_)
+        return await visit.house.imports.job(id_)
     except NotFound as error:
         raise NotFound("no_import") from error
 
@@ -70,7 +65,7 @@ async def upload_import(visit: Visit) -> Response:
     if upload is None or not upload.file_name:
         raise Rejected("no_file")
     asked = _wished(visit, upload.file_name)
-    imports = _imports(visit)
+    imports = visit.house.imports
     async with aclosing(upload.file()) as pieces:
         path = await imports.stored(visit.request.headers, pieces)
     id_ = await imports.begin(path, asked, visit.known.name)
@@ -115,7 +110,7 @@ async def run_import(visit: Visit) -> Response:
         raise Rejected("unknown_word")
     existing = Existing(said)
     _refuse_force(visit, existing)
-    await _imports(visit).run(job, existing, visit.known.name, reason)
+    await visit.house.imports.run(job, existing, visit.known.name, reason)
     return visit.go("/import", id=job.id)
 
 
@@ -123,7 +118,7 @@ async def resume_import(visit: Visit) -> Response:
     """Go on with a job whose process died, or whose receipt is not made yet."""
     form, reason = visit.form, visit.form.a_reason()
     job = await _job(visit, form.one("id"))
-    _imports(visit).resume(job, visit.known.name, reason)
+    visit.house.imports.resume(job, visit.known.name, reason)
     return visit.go("/import", id=job.id)
 
 
@@ -142,7 +137,7 @@ async def _file(visit: Visit, kind: str) -> Response:
     job = await _job(visit, visit.asked.one("id"))
     async with visit.on_record(f"imports.{kind}", job.id):
         try:
-            return await _imports(visit).file(job, kind)
+            return await visit.house.imports.file(job, kind)
         except NotFound as error:
             raise NotFound("no_such_file") from error
 

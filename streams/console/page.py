@@ -34,6 +34,7 @@ from streams.console.terms import LANGUAGES, TERMS, say
 from streams.console.uploads import FormWithFile
 from streams.gateway.requests import Gone, Headers, Reader
 from streams.gateway.requests import Refused as NotRead
+from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S, Forbidden, NotFound, Refused
 from streams.operations.rights import RIGHTS, Right
 from streams.postgres.reads import Reads
@@ -61,6 +62,7 @@ class House(NamedTuple):
     reads: Reads
     accounts: Accounts
     live: Live
+    imports: Imports
     reader: Reader
     pages: Environment
 

@@ -21,6 +21,7 @@ from streams.console.live import Live
 from streams.console.page import House
 from streams.ending import end
 from streams.gateway.requests import Reader
+from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S
 from streams.postgres.reads import Reads
 from streams.settings import Settings
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: Connections to PostgreSQL for what the pages read.
 READS_AT_ONCE = 10
-#: How often sessions and attempts that count no more are forgotten.
+#: How often sessions and attempts that count no more are forgotten; how soon after an outage
+#: imports are gone on with.
 SWEEP_EVERY = timedelta(minutes=5)
 
 
@@ -61,8 +63,9 @@ async def serve(
             first(*made)
         live = Live(settings, reads)
         house = House(
-            settings, operations, reads, accounts, live, Reader(SLOW_AFTER_S), web.templates()
-        )
+            settings, operations, reads, accounts, live, Imports(settings), Reader(SLOW_AFTER_S),
+            web.templates(),
+        )  # fmt: skip
         await _serve(house, host, port)
 
 
@@ -76,7 +79,7 @@ async def _serve(house: House, host: str, port: int) -> None:
         house.live.ending = lambda: serving.should_exit
         beside = [
             asyncio.create_task(house.live.run()),
-            asyncio.create_task(_sweep(house.accounts)),
+            asyncio.create_task(_see_to(house.accounts, house.imports)),
         ]
         for task in beside:
             task.add_done_callback(lambda _: serving.end())
@@ -88,13 +91,21 @@ async def _serve(house: House, host: str, port: int) -> None:
         raise failure
 
 
-async def _sweep(accounts: Accounts) -> None:
-    """Forget what counts no more, again and again; when PostgreSQL is away, later."""
+async def _see_to(accounts: Accounts, imports: Imports) -> None:
+    """
+    Forget what counts no more, again and again; go on, once, with imports that a server has left.
+
+    When PostgreSQL is away, later.
+    """
+    were_left = True
     while True:
         try:
             await accounts.sweep()
+            if were_left:
+                await imports.take_up()
+                were_left = False
         except OrderflowError as error:
-            logger.warning("old sessions are not swept: %s", error)
+            logger.warning("neither old sessions nor imports are seen to: %s", error)
         await asyncio.sleep(SWEEP_EVERY.total_seconds())
 
 

@@ -39,7 +39,6 @@ from streams.console import (
 )
 from streams.console import order as one_order
 from streams.console.page import House, Page, Visit, sorry
-from streams.importing.pages import Imports
 from streams.operations.operation import NotFound
 from streams.operations.rights import RIGHTS, Role
 from streams.web.health import HEALTHZ, METRICS, READYZ, Health
@@ -202,7 +201,6 @@ def app(house: House, known: Metrics) -> ASGIApp:
     )
     made.router.redirect_slashes = False
     made.state.house = house
-    made.state.imports = Imports(house.settings)
     made.state.health = Health("console", known.registry, partial(_missing, house))
     # Around all of it, not among its `middleware`: what is our fault is answered outside of those.
     return _Counted(_Guarded(made, (*_HEADERS, _STRICT) if secure else _HEADERS), known)

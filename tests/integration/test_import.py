@@ -29,6 +29,7 @@ from tests.e2e.test_an_order_from_platform_to_ledger import eventually
 from tests.installation import Installation, installation
 from tests.integration.databases import ROOT
 from tests.integration.test_operations import operations
+from tests.integration.the_console import console
 
 pytestmark = pytest.mark.stack
 
@@ -305,16 +306,22 @@ async def what_a_server_that_ended_has_left_goes_on_when_one_starts(
     """It had begun the job and died before any process worked at it; a file elsewhere is left."""
     address = SecretStr(house.env["ORDERFLOW_POSTGRES_OPERATIONS"])
     settings = house.settings.model_copy(update={"postgres_operations": address})
-    reading, jobs = Reading("taobao", "qingyou"), []
-    for blank_lines, folder in enumerate((house.folder / "uploads", house.folder), 1):
-        path = folder / "left.upload"
-        path.write_bytes(body + b"\r\n" * blank_lines)
-        wish = await wish_of(path, reading, Existing.UPDATE, "lin", "outage")
-        jobs.append(await begin(settings, wish))
+    reading = Reading("taobao", "qingyou")
+    uploads = house.folder / "uploads"
 
+    async def left(number: int, folder: Path) -> str:
+        path = folder / f"left-{number}.upload"
+        path.write_bytes(body + b"\r\n" * number)
+        wish = await wish_of(path, reading, Existing.UPDATE, "lin", "outage")
+        return await begin(settings, wish)
+
+    jobs = [await left(1, uploads), await left(2, house.folder)]
     with house.running("intake,orders,stock,ledger"), operations(house) as api:
         done = in_state(f"{api.url}/v1/imports/{jobs[0]}", key, "done")
         _, other = ask(f"{api.url}/v1/imports/{jobs[1]}", key)
+        jobs.append(await left(3, uploads))
+        with console(house):
+            in_state(f"{api.url}/v1/imports/{jobs[2]}", key, "done")
 
     assert done["verdicts"]["orders"] == {"duplicate": 1}
     assert (other["state"], other["at_work"]) == ("received", False)

@@ -132,7 +132,7 @@ async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> 
     known = web.Metrics()
     settings = Settings(kafka="", console_cookies_secure=False)
     nowhere: Any = None  # whoever asks whether it is ready runs into that
-    house = House(settings, "", nowhere, nowhere, nowhere, nowhere, web.templates())
+    house = House(settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, web.templates())
     scope = {
         "type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": [],
         "server": ("console", 80), "scheme": "http",
