@@ -145,10 +145,8 @@ async def test_t52_lag_is_how_long_the_oldest_unread_record_waits(settings: Sett
         bootstrap_servers=settings.kafka, group_id=settings.group_prefix + "ledger",
         enable_auto_commit=False,
     )  # fmt: skip
-    await group.start()
-    group.assign([TopicPartition(topic, each) for each in range(settings.partitions)])
-
-    async with Broker(settings) as broker:
+    async with group, Broker(settings) as broker:
+        group.assign([TopicPartition(topic, each) for each in range(settings.partitions)])
         assert await broker.lag() == [], "a group that has never read is nobody's lag"
         await group.commit({TopicPartition(topic, 0): 1, TopicPartition(topic, 1): 1})
         behind = values(await broker.lag())
@@ -156,7 +154,6 @@ async def test_t52_lag_is_how_long_the_oldest_unread_record_waits(settings: Sett
         caught_up = await broker.lag()
         trouble = await broker.partitions()
         await broker.lives()
-    await group.stop()
 
     assert behind == {"ledger order-events": pytest.approx(400, abs=60)}
     assert caught_up == []
