@@ -7,6 +7,7 @@ echo. The state of an order is kept here once, and shown in the family's fields.
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,26 +33,26 @@ class Told:
     others: list[str] = field(default_factory=list)
 
 
-class Desk:
+class Desk(ABC):
     """What desks have in common; the platform's words are below."""
 
     #: Codes of carriers that it knows.
     carriers: tuple[str, ...] = ()
 
-    def read(self, request: web.Request, body: bytes) -> Told | None:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, request: web.Request, body: bytes) -> Told | None: ...
 
-    def lines(self, order: Any) -> dict[str, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def lines(self, order: Any) -> dict[str, int]: ...
 
-    def show(self, order: Any, parcels: list[Told], *, closed: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def show(self, order: Any, parcels: list[Told], *, closed: bool) -> None: ...
 
-    def yes(self, told: Told) -> web.Response:
-        raise NotImplementedError
+    @abstractmethod
+    def yes(self, told: Told) -> web.Response: ...
 
-    def no(self, why: str) -> web.Response:
-        raise NotImplementedError
+    @abstractmethod
+    def no(self, why: str) -> web.Response: ...
 
     def is_repeated(self, told: Told, parcels: list[Told]) -> bool:
         return bool(told.key) and any(each.key == told.key for each in parcels)
