@@ -27,10 +27,12 @@ from schemas.errors import Misconfigured
 from streams.console import (
     audit,
     exceptions,
+    figures,
     imports,
     mappings,
     orders,
     painting,
+    reports,
     shipping,
     signing,
     stock,
@@ -125,8 +127,8 @@ async def ready(visit: Visit) -> Response:
     return await _health(visit).ready(visit.request)
 
 
-async def figures(visit: Visit) -> Response:
-    """Give the figures."""
+async def metrics(visit: Visit) -> Response:
+    """Give the figures of this process."""
     return await _health(visit).figures(visit.request)
 
 
@@ -139,11 +141,12 @@ _OWN = (
     Page("GET", "/static/{name}", static, needs=None),
     Page("GET", HEALTHZ, alive, needs=None),
     Page("GET", READYZ, ready, needs=None),
-    Page("GET", METRICS, figures, needs=None),
+    Page("GET", METRICS, metrics, needs=None),
 )
 #: Every page of the console, part by part.
 TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
+    *figures.PAGES, *reports.PAGES,
     *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *subscribers.PAGES,
     *audit.PAGES, *_OWN,
 )  # fmt: skip

@@ -61,7 +61,7 @@ INSERT INTO orders AS o (
     created_at, paid_at, shipped_at, completed_at, updated_at,
     adapter, digest, unmapped, received_at,
     status, refund, refunded_minor, reservation, attempt, deadline_at, short,
-    open_case, ignored, ignored_why,
+    open_case, ignored, ignored_why, refunded_at, stated_at, observed_at, verdict_at,
     first_received_at, first_written_at, verdict_written_at, written_at
 )
 SELECT
@@ -76,7 +76,7 @@ SELECT
     END,
     received_at,
     status, refund, refunded_minor, reservation, attempt, deadline_at, short::json,
-    open_case, ignored, ignored_why,
+    open_case, ignored, ignored_why, refunded_at, stated_at, observed_at, verdict_at,
     received_at, clock_timestamp(), CASE WHEN facets & 4 <> 0 THEN clock_timestamp() END,
     clock_timestamp()
 FROM staged_orders
@@ -112,7 +112,14 @@ ON CONFLICT (order_key) DO UPDATE SET
     deadline_at = CASE WHEN excluded.facets & 8 <> 0 THEN excluded.deadline_at ELSE o.deadline_at END,
     open_case = CASE WHEN excluded.facets & 32 <> 0 THEN excluded.open_case ELSE o.open_case END,
     ignored = o.ignored + excluded.ignored,
-    ignored_why = COALESCE(excluded.ignored_why, o.ignored_why)
+    ignored_why = COALESCE(excluded.ignored_why, o.ignored_why),
+    refunded_at = CASE
+        WHEN excluded.facets & 2 = 0 THEN o.refunded_at
+        WHEN excluded.refunded_at IS NOT NULL THEN LEAST(o.refunded_at, excluded.refunded_at)
+    END,
+    stated_at = COALESCE(o.stated_at, excluded.stated_at),
+    observed_at = COALESCE(o.observed_at, excluded.observed_at),
+    verdict_at = COALESCE(o.verdict_at, excluded.verdict_at)
 WHERE excluded.version > o.version;
 
 -- name: overtaken_orders
