@@ -1,26 +1,31 @@
 """Figures on the real PostgreSQL: what is kept is what the orders come to, whatever happens."""
 
-# ruff: noqa: F811  a fixture that is imported has the name of the argument that asks for it
-
+import asyncio
 from collections import Counter, defaultdict
-from datetime import date, datetime, timedelta
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 from msgspec import structs
 
 from schemas.base import Moment
+from schemas.errors import Rejected
 from schemas.orders import Disposition, Receiver, Refund, ReturnGoods, Status
-from streams.figures import asking
+from streams.figures import asking, reports
 from streams.figures.asking import Asked, Line
 from streams.figures.clocks import Clock
 from streams.figures.restating import CHUNKS_AT_ONCE, check, restate
+from streams.postgres import schema
 from streams.postgres.connecting import connected
 from tests.builders import T0, a_line, a_statement, an_id, observe, receive
-from tests.integration.databases import Database, database, empty  # noqa: F401
-from tests.integration.test_ledger_postgres import a_sink, close, cut, frames, write
+from tests.integration.databases import Database, empty_database
+from tests.integration.test_ledger_postgres import a_sink, close, cut, frames, write, write_all
 from tests.simulation import House
 
 pytestmark = pytest.mark.stack
@@ -36,6 +41,59 @@ SHOPS = {
 }
 WHEN: Any = Asked(date(2026, 11, 1), date(2026, 11, 30))
 SUMS = ("orders", "priced", "gmv", "returned", "refunded", "back", "back_refunded")
+
+
+@contextmanager
+def _kept(template: str, fill: Any) -> Iterator[Database]:
+    """A database made from *template* and filled once, for the tests of this file."""
+    with asyncio.Runner() as runner:
+        made = empty_database(template)
+        there = runner.run(made.__aenter__())
+        try:
+            runner.run(fill(there))
+            yield there
+        finally:
+            runner.run(made.__aexit__(None, None, None))
+
+
+async def _build(there: Database) -> None:
+    await schema.migrate(
+        there.owner,
+        ledger=schema.role_of(there.ledger),
+        reader=schema.role_of(there.reader),
+        operations=schema.role_of(there.operations),
+    )
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Database]:
+    """What an installation begins with."""
+    with _kept("template1", _build) as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def trade() -> House:
+    return a_trade(Random(4), 40)
+
+
+@pytest.fixture(scope="module")
+def filled(built: Database, trade: House) -> Iterator[Database]:
+    """Orders that nobody has counted."""
+    with _kept(built.name, lambda there: write_all(there, frames(trade))) as there:
+        yield there
+
+
+@pytest.fixture
+async def database(built: Database) -> AsyncIterator[Database]:
+    async with empty_database(built.name) as there:
+        yield there
+
+
+@pytest.fixture
+async def traded(filled: Database) -> AsyncIterator[Database]:
+    async with empty_database(filled.name) as there:
+        yield there
 
 
 def clock(platform: str, shop: str) -> Clock:
@@ -235,3 +293,313 @@ async def test_what_is_kept_is_what_the_orders_come_to_however_they_came(
     assert await bring_up(database, everything=True) > CHUNKS_AT_ONCE
     assert await database.rows("SELECT * FROM figures_days ORDER BY 1, 2, 3, 4, 5, 6") == kept
     assert await database.rows("SELECT * FROM figures_flow ORDER BY 1, 2, 3, 4") == flow
+
+
+# --- what happens on the way ----------------------------------------------------------------------
+
+
+def refund_of(house: House, order: str, shop: tuple[str, str]) -> Any:
+    """What a platform says late: the money of a whole order went back."""
+    platform, name = shop
+    at = 40 * DAY
+    return heard(
+        a_statement(
+            Status.COMPLETED, a_line("LAMP"), order=order, at=at, created=0, refund=Refund.REFUNDED,
+            refunded=777, total=999, platform=platform, shop=name, paid_at=Moment(T0),
+        ),
+        90_000,
+        2 * DAY,
+    )  # fmt: skip
+
+
+async def test_a_late_word_restates_the_day_it_is_about(database: Database) -> None:
+    house = House()
+    first = a_statement(
+        Status.PAID, a_line("LAMP"), order="1", total=999, platform="mall", shop="far",
+        paid_at=Moment(T0),
+    )  # fmt: skip
+    house.tell(receive("LAMP", 9), heard(first, 1, 0))
+    house.settle()
+    sink = await a_sink(database, frames(house))
+    await write(sink, frames(house))
+    await bring_up(database)
+    (before,) = (await ask(database)).times
+
+    house.tell(refund_of(house, "1", ("mall", "far")))
+    house.settle()
+    await write(sink, frames(house))
+    await bring_up(database)
+
+    await close(sink)
+    placed, back = (await ask(database)).times
+    # T0 is 14:00 of the same day there.
+    assert (before.day, before.orders, before.returned) == (date(2026, 11, 11), 1, 0)
+    assert (placed.day, placed.orders, placed.returned, placed.refunded) == (
+        date(2026, 11, 11), 1, 1, 777,
+    )  # fmt: skip
+    assert (back.day, back.orders, back.back, back.back_refunded) == (
+        date(2026, 11, 13), 0, 1, 777,
+    )  # fmt: skip
+    assert (placed.return_rate, back.back_rate) == (Decimal(1), None)
+    await agree(database)
+
+
+async def test_several_who_count_at_once_count_each_order_once(traded: Database) -> None:
+
+    await asyncio.gather(*(bring_up(traded, everything=True) for _ in range(3)))
+
+    await agree(traded)
+
+
+async def test_one_that_is_cut_off_anywhere_leaves_the_rest_to_the_next(
+    traded: Database,
+) -> None:
+    patience, cut_off = 0.02, 0
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                await bring_up(traded)
+            break
+        except TimeoutError:
+            cut_off += 1
+            assert await differences(traded) == []
+            patience *= 2
+
+    assert cut_off
+    await agree(traded)
+
+
+async def test_a_session_that_dies_in_the_middle_has_done_nothing(traded: Database) -> None:
+    await bring_up(traded)
+    kept = await traded.rows("SELECT * FROM figures_days ORDER BY 1, 2, 3, 4, 5, 6")
+    async with traded.connected("operations") as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("DELETE FROM figures_parts")
+        await connection.execute("DELETE FROM figures_days")
+        connection.terminate()
+
+    assert await bring_up(traded) == 0
+    assert await traded.rows("SELECT * FROM figures_days ORDER BY 1, 2, 3, 4, 5, 6") == kept
+
+
+async def test_a_shop_whose_day_begins_at_another_time_is_counted_anew(
+    traded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bring_up(traded)
+    before = await ask(traded)
+    monkeypatch.setitem(SHOPS, ("mall", "far"), Clock("America/Los_Angeles", 12 * 60))
+
+    assert await bring_up(traded) > 0
+
+    assert (await ask(traded)).times != before.times
+    await agree(traded)
+    assert await bring_up(traded) == 0
+
+
+async def test_a_zone_that_postgresql_does_not_know_is_the_companys(
+    traded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHOPS, ("mall", "far"), Clock("Moon/Base"))
+
+    await bring_up(traded)
+
+    assert await traded.value("SELECT zone FROM shop_clocks WHERE shop = 'far'") == COMPANY
+    assert await bring_up(traded) == 0
+
+
+async def test_who_is_erased_is_of_no_region_any_more(traded: Database) -> None:
+    await bring_up(traded)
+    before = await ask(traded)
+
+    async with traded.connected() as connection:
+        await connection.execute("DELETE FROM order_details")
+    await bring_up(traded)
+
+    after = await ask(traded)
+    assert len(before.regions) > len(after.regions)
+    assert {line.province for line in after.regions} == {""}
+    assert after.times == before.times
+    await agree(traded)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE figures_parts SET orders = orders + 1 WHERE province = 'CA' AND shop = 'rugs'",
+        "DELETE FROM figures_parts WHERE province = 'CA' AND shop = 'rugs'",
+        "UPDATE figures_days SET gmv = gmv - 1 WHERE province = 'CA' AND shop = 'rugs'",
+        "DELETE FROM figures_days WHERE province = 'CA' AND shop = 'rugs'",
+        "UPDATE figures_flow SET whole = whole + 1 WHERE shop = 'rugs'",
+        # An order that somebody wrote past the ledger.
+        "UPDATE orders SET total_minor = 1 WHERE total_minor = 25850",
+    ],
+)  # fmt: skip
+async def test_a_figure_that_is_not_what_the_orders_come_to_is_found(
+    traded: Database, damage: str
+) -> None:
+    await bring_up(traded)
+    assert await differences(traded) == []
+
+    async with traded.connected() as connection:
+        await connection.execute(damage)
+
+    assert await differences(traded) != []
+    await bring_up(traded, everything=True)
+    assert await differences(traded) == []
+
+
+async def test_nobody_who_counts_sees_a_person(database: Database) -> None:
+    async with database.connected("operations") as connection:
+        for refused in (
+            "SELECT body FROM order_details", "SELECT * FROM order_details",
+            "UPDATE daily_reports SET version = 2", "DELETE FROM daily_reports",
+        ):  # fmt: skip
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(refused)
+    async with database.connected("ledger") as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("SELECT * FROM figures_touched")
+
+
+# --- whose day it is ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "begins", "day", "hour"),
+    [
+        # T60: the last night of the year, as it is there and not in UTC
+        ("2026-12-31T15:50Z", "Asia/Shanghai", 0, "2026-12-31", "2026-12-31T15:00Z"),
+        ("2026-12-31T16:00Z", "Asia/Shanghai", 0, "2027-01-01", "2026-12-31T16:00Z"),
+        ("2027-01-01T07:50Z", "America/Los_Angeles", 0, "2026-12-31", "2027-01-01T07:00Z"),
+        # +14:00, +5:45
+        ("2026-11-10T10:00Z", "Pacific/Kiritimati", 0, "2026-11-11", "2026-11-10T10:00Z"),
+        ("2026-11-10T18:14Z", "Asia/Kathmandu", 0, "2026-11-10", "2026-11-10T17:15Z"),
+        ("2026-11-10T18:15Z", "Asia/Kathmandu", 0, "2026-11-11", "2026-11-10T18:15Z"),
+        # clocks go back: 01:30 is twice, and each is an hour of its own
+        ("2026-11-01T08:30Z", "America/Los_Angeles", 0, "2026-11-01", "2026-11-01T08:00Z"),
+        ("2026-11-01T09:30Z", "America/Los_Angeles", 0, "2026-11-01", "2026-11-01T09:00Z"),
+        # clocks go forward: the day has 23 hours
+        ("2026-03-08T07:59Z", "America/Los_Angeles", 0, "2026-03-07", "2026-03-08T07:00Z"),
+        ("2026-03-09T06:59Z", "America/Los_Angeles", 0, "2026-03-08", "2026-03-09T06:00Z"),
+        # the platform's day begins at 06:00
+        ("2026-11-10T21:59Z", "Asia/Shanghai", 360, "2026-11-10", "2026-11-10T21:00Z"),
+        ("2026-11-10T22:00Z", "Asia/Shanghai", 360, "2026-11-11", "2026-11-10T22:00Z"),
+    ],
+)  # fmt: skip
+async def test_t60_an_order_is_of_the_day_it_is_there(
+    built: Database, at: str, zone: str, begins: int, day: str, hour: str
+) -> None:
+    row = await built.rows(
+        "SELECT figured_day($1, $2, $3), figured_hour($1, $2)",
+        datetime.fromisoformat(at), zone, begins,
+    )  # fmt: skip
+
+    assert row == [(date.fromisoformat(day), datetime.fromisoformat(hour))]
+
+
+async def test_t60_two_calendars_agree_about_every_day(built: Database) -> None:
+    random = Random(60)
+    zones = ("Asia/Shanghai", "America/Los_Angeles", "Europe/Berlin", "Australia/Lord_Howe",
+             "Pacific/Kiritimati", "Asia/Kathmandu", "America/St_Johns")  # fmt: skip
+    asked = [
+        (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=random.randrange(2 * 366 * 86_400)),
+         random.choice(zones), random.choice((0, 0, 150, 360)))
+        for _ in range(4_000)
+    ]  # fmt: skip
+    columns = [[row[place] for row in asked] for place in range(3)]
+    rows = await built.rows(
+        "SELECT figured_day(at, zone, begins) FROM"
+        " unnest($1::timestamptz[], $2::text[], $3::smallint[]) AS asked (at, zone, begins)",
+        *columns,
+    )
+
+    expected = [business_day(at, Clock(zone, begins)) for at, zone, begins in asked]
+    assert [day for (day,) in rows] == expected
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (Asked(date(2026, 1, 1), date(2026, 2, 1), "hour"), "too_many_days"),
+        (Asked(date(2026, 1, 1), date(2027, 3, 1), "day"), "too_many_days"),
+        (Asked(date(2026, 1, 2), date(2026, 1, 1)), "bad_days"),
+        (Asked(date(2026, 1, 2), date(2026, 1, 2), "year"), "unknown_word"),
+    ],
+)
+def test_what_would_take_for_ever_is_refused(asked: Asked, why: str) -> None:
+    with pytest.raises(Rejected, match=why):
+        asked.check()
+
+
+def test_a_mean_and_a_rate_of_nothing_are_no_numbers() -> None:
+    nothing = Line("CNY", 0, 0, 0, 0, 0, 2, 50)
+    some = Line("CNY", 3, 2, 2_501, 1, 0, 0, 0)
+
+    assert (nothing.average, nothing.return_rate, nothing.back_rate) == (None, None, None)
+    assert (some.average, some.return_rate) == (1_251, Decimal("0.3333"))
+
+
+# --- the daily report -----------------------------------------------------------------------------
+
+
+async def report(database: Database, at: datetime, only: date | None = None) -> list[Any]:
+    found = await reports.write_due(
+        database.operations, clock, COMPANY, at, lambda *_: None, only=only
+    )
+    return [(each.day, each.version, each.outcome) for each in found]
+
+
+async def test_a_report_is_made_once_made_up_for_and_restated(
+    traded: Database, trade: House
+) -> None:
+    house = trade
+    night = datetime(2026, 11, 11, 18, 0, tzinfo=UTC)  # 02:00 of the 12th in Shanghai
+    eleventh = date(2026, 11, 11)
+
+    first = await report(traded, night)
+    again = await report(traded, night)
+    outage = await report(traded, night + timedelta(days=3))
+    house.tell(refund_of(house, "9999", ("taobao", "lamps")))
+    house.settle()
+    sink = await a_sink(traded, frames(house))
+    await write(sink, frames(house))
+    await close(sink)
+    later = await report(traded, night + timedelta(days=3))
+
+    assert first == [(eleventh, 1, "new")]
+    assert again == []
+    assert outage == [(date(2026, 11, day), 1, "new") for day in (12, 13, 14)]
+    # Placed on the 11th, and gone back on the 13th.
+    assert later == [(eleventh, 2, "restated"), (date(2026, 11, 13), 2, "restated")]
+    async with connected(traded.reader, name="test") as connection:
+        said = await reports.versions(connection, eleventh)
+    assert [each.version for each in said] == [1, 2]
+    orders = [sum(entry.orders for entry in each.report.shops) for each in said]
+    assert orders[1] == orders[0] + 1
+    shown = await ask(traded, Asked(eleventh, eleventh))
+    assert [entry.line() for entry in said[-1].report.shops] == sorted(
+        (line._replace(day=None) for line in shown.shops),
+        key=lambda line: (line.platform, line.shop, line.currency),
+    )
+    assert [
+        (each.currency, each.orders, each.gmv, each.back)
+        for each in reports.totals(said[-1].report.shops)
+    ] == sorted((each.currency, each.orders, each.gmv, each.back) for each in shown.totals)
+
+
+async def test_of_several_reports_at_once_one_is_written(traded: Database) -> None:
+    night = datetime(2026, 11, 11, 18, 0, tzinfo=UTC)
+
+    found = await asyncio.gather(*(report(traded, night) for _ in range(3)))
+
+    assert sorted(found) == [[], [], [(date(2026, 11, 11), 1, "new")]]
+
+
+async def test_a_day_that_is_not_over_is_not_reported(database: Database) -> None:
+    # 23:59 of the 11th in Shanghai
+    with pytest.raises(reports.NotOver, match="2026-11-10"):
+        await report(database, datetime(2026, 11, 11, 15, 59, tzinfo=UTC), date(2026, 11, 11))
