@@ -172,7 +172,8 @@ _ORDERS = """
     FROM (
         SELECT n, 's' || n % $3 AS shop, $1::date::text AS day, n % 25 = 0 AS back,
             n % 17 <> 0 AS paid, at,
-            CASE WHEN n % 17 = 0 THEN 'CANCELLED' ELSE 'SHIPPED' END AS state, at + interval '1 s' AS got
+            CASE WHEN n % 17 = 0 THEN 'CANCELLED' ELSE 'SHIPPED' END AS state,
+            at + interval '1 s' AS got
         FROM generate_series(1, $2::int) AS n, LATERAL (
             SELECT ($1::date::timestamp AT TIME ZONE 'Asia/Shanghai')
                 + (n * (86400.0 / $2::int)) * interval '0.999 s' AS at

@@ -298,17 +298,17 @@ async def test_what_is_kept_is_what_the_orders_come_to_however_they_came(
 # --- what happens on the way ----------------------------------------------------------------------
 
 
-def refund_of(house: House, order: str, shop: tuple[str, str]) -> Any:
+def refund_of(order: str, shop: tuple[str, str]) -> Any:
     """What a platform says late: the money of a whole order went back."""
     platform, name = shop
-    at = 40 * DAY
+    at = 2 * DAY
     return heard(
         a_statement(
             Status.COMPLETED, a_line("LAMP"), order=order, at=at, created=0, refund=Refund.REFUNDED,
             refunded=777, total=999, platform=platform, shop=name, paid_at=Moment(T0),
         ),
         90_000,
-        2 * DAY,
+        at,
     )  # fmt: skip
 
 
@@ -325,7 +325,8 @@ async def test_a_late_word_restates_the_day_it_is_about(database: Database) -> N
     await bring_up(database)
     (before,) = (await ask(database)).times
 
-    house.tell(refund_of(house, "1", ("mall", "far")))
+    house.now_ms += 2 * DAY
+    house.tell(refund_of("1", ("mall", "far")))
     house.settle()
     await write(sink, frames(house))
     await bring_up(database)
@@ -563,7 +564,7 @@ async def test_a_report_is_made_once_made_up_for_and_restated(
     first = await report(traded, night)
     again = await report(traded, night)
     outage = await report(traded, night + timedelta(days=3))
-    house.tell(refund_of(house, "9999", ("taobao", "lamps")))
+    house.tell(refund_of("9999", ("taobao", "lamps")))
     house.settle()
     sink = await a_sink(traded, frames(house))
     await write(sink, frames(house))
