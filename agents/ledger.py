@@ -340,6 +340,7 @@ class _Order:
         """Take note since when it is said that money went back; it may be said that none did."""
         if refund not in PAID_BACK:
             self.refunded_at = None
+            self.facets |= Facet.NO_REFUND
         elif self.refunded_at is None or at < self.refunded_at:
             self.refunded_at = at
 

@@ -50,6 +50,8 @@ class Facet:
     RESERVATION = 16
     #: The case that is open, or none any more.
     CASE = 32
+    #: It was said that no money went back: what was known of when it did counts no more.
+    NO_REFUND = 64
 
 
 class OrderRow(NamedTuple):

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -89,6 +89,11 @@ class Metrics:
             "From a request to the first byte of its answer, by page.",
             ["page"],
             buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+            registry=self.registry,
+        )
+        self.figures_as_of = Gauge(
+            "orderflow_console_figures_as_of_timestamp_seconds",
+            "The moment as of which the dashboards lack nothing; 0 while it is not known.",
             registry=self.registry,
         )
 
@@ -198,6 +203,7 @@ def templates() -> Environment:
 def app(house: House, known: Metrics) -> ASGIApp:
     """Return the application; raises Misconfigured where a page is not meant to be as it is."""
     secure = house.settings.console_cookies_secure
+    known.figures_as_of.set_function(lambda: (house.figures.as_of_ms or 0) / 1000)
     made = Starlette(
         routes=checked(TABLE),
         exception_handlers={404: _nowhere, 405: _nowhere, Exception: _our_fault},

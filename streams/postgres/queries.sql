@@ -53,7 +53,7 @@ ON CONFLICT (topic, partition, source)
     DO UPDATE SET epoch = excluded.epoch, number = excluded.number;
 
 -- name: upsert_orders
--- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation, 32 case).
+-- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation, 32 case, 64 no refund).
 INSERT INTO orders AS o (
     order_key, version, facets, changed_at, platform, shop, order_id,
     platform_status, status_said, currency,
@@ -113,11 +113,8 @@ ON CONFLICT (order_key) DO UPDATE SET
     open_case = CASE WHEN excluded.facets & 32 <> 0 THEN excluded.open_case ELSE o.open_case END,
     ignored = o.ignored + excluded.ignored,
     ignored_why = COALESCE(excluded.ignored_why, o.ignored_why),
-    refunded_at = CASE
-        WHEN excluded.facets & 2 = 0 THEN o.refunded_at
-        WHEN excluded.refunded_at IS NOT NULL THEN LEAST(o.refunded_at, excluded.refunded_at)
-    END,
-    stated_at = COALESCE(o.stated_at, excluded.stated_at),
+    refunded_at = CASE WHEN excluded.facets & 64 <> 0 THEN excluded.refunded_at ELSE LEAST(o.refunded_at, excluded.refunded_at) END,
+    stated_at = CASE WHEN o.observed_at IS NULL THEN excluded.stated_at ELSE o.stated_at END,
     observed_at = COALESCE(o.observed_at, excluded.observed_at),
     verdict_at = COALESCE(o.verdict_at, excluded.verdict_at)
 WHERE excluded.version > o.version;

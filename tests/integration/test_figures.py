@@ -203,6 +203,7 @@ LIVES: tuple[tuple[tuple[Status, Refund | None], ...], ...] = (
     ((PAID, KEPT), (SENT, PART), (SENT, WENT)),
     # It is taken back: the money never went.
     ((PAID, PART), (PAID, Refund.REJECTED)),
+    ((PAID, PART), (PAID, Refund.REJECTED), (DONE, WENT)),
     # First heard of when all was over.
     ((DONE, WENT),),
 )
@@ -267,9 +268,13 @@ def came_back(random: Random, house: House) -> ReturnGoods:
     )  # fmt: skip
 
 
+#: What the ledger takes note of for figures.
+TIMES = "SELECT order_key, refunded_at, stated_at, observed_at, verdict_at FROM orders ORDER BY 1"
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_what_is_kept_is_what_the_orders_come_to_however_they_came(
-    database: Database, seed: int
+    built: Database, database: Database, seed: int
 ) -> None:
     random = Random(seed)
     house = a_trade(random, 60)
@@ -286,6 +291,9 @@ async def test_what_is_kept_is_what_the_orders_come_to_however_they_came(
     assert len(await database.rows("SELECT FROM orders")) == 60
     assert await database.value("SELECT count(*) FROM orders WHERE refunded_at IS NOT NULL") > 5
     await agree(database)
+    async with empty_database(built.name) as at_once:
+        await write_all(at_once, frames(house))
+        assert await at_once.rows(TIMES) == await database.rows(TIMES)
     kept = await database.rows("SELECT * FROM figures_days ORDER BY 1, 2, 3, 4, 5, 6")
     flow = await database.rows("SELECT * FROM figures_flow ORDER BY 1, 2, 3, 4")
     assert await bring_up(database) == 0
