@@ -217,7 +217,11 @@ def _series(visit: Visit, lines: list[Line], currency: str, unit: str) -> str:
             "at": [_at_s(line) for line in lines],
             "orders": [line.orders for line in lines],
             "gmv": [_decimal(line.gmv, currency) for line in lines],
-            "names": [visit.say("figure_orders"), f"{visit.say('figure_gmv')} {currency}".strip()],
+            "names": [
+                visit.say("figure_orders"),
+                f"{visit.say('figure_gmv')} {currency}".strip(),
+                visit.say("when"),
+            ],
         }
     ).decode()
 

@@ -115,7 +115,7 @@ def _sections(
         return leading(day, day, line, region(visit, entry.line()), **_region(entry))
 
     def of_all(entry: Entry, line: Line) -> Shown:
-        return leading(day, day, line, entry.currency or "–")
+        return leading(day, day, line, visit.say("all_of_it"))
 
     return [
         Section(

@@ -188,6 +188,7 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "only_counted": ("不含未付款取消", "without those cancelled unpaid"),
     "only_came_back": ("仅退回的", "only what came back"),
     "in_the_hour": ("所在小时", "in the hour"),
+    "for_paper": ("打印", "For paper"),
     "daily_report": ("日报", "Daily report"),
     "reports_are": (
         "每天 2:00（{zone}）生成前一天的日报；之后有变化时另出新版本，原版本保留。",
