@@ -114,7 +114,7 @@ def _sections(
     def of_region(entry: Entry, line: Line) -> Shown:
         return leading(day, day, line, region(visit, entry.line()), **_region(entry))
 
-    def of_all(entry: Entry, line: Line) -> Shown:
+    def of_all(_: Entry, line: Line) -> Shown:
         return leading(day, day, line, visit.say("all_of_it"))
 
     return [
