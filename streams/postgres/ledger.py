@@ -286,7 +286,6 @@ class _Write:
         batch = self._batch
         touched = {row.order_key for row in batch.orders}
         touched.update(row.order_key for row in batch.details)
-        touched.update(row.order_key for row in batch.returns)
         if touched:
             await self._connection.copy_records_to_table(
                 "figures_touched", records=[(key,) for key in touched], columns=("order_key",)
