@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 from msgspec import structs
 
 from schemas.base import Moment
@@ -301,6 +303,21 @@ async def test_what_is_kept_is_what_the_orders_come_to_however_they_came(
     assert await bring_up(database, everything=True) > CHUNKS_AT_ONCE
     assert await database.rows("SELECT * FROM figures_days ORDER BY 1, 2, 3, 4, 5, 6") == kept
     assert await database.rows("SELECT * FROM figures_flow ORDER BY 1, 2, 3, 4") == flow
+
+
+async def test_orders_from_before_get_their_times_from_their_events(traded: Database) -> None:
+    there = ScriptDirectory(str(schema.MIGRATIONS)).get_revision("0012").module
+    before, undone = await traded.rows(TIMES), []
+    assert sum(row[1] is not None for row in before) > 5
+
+    async with traded.connected() as connection:
+        with patch.object(there.op, "execute", undone.append):
+            there.downgrade()
+        for statement in (*undone, *there.STATEMENTS):
+            await connection.execute(statement)
+
+    assert await traded.rows(TIMES) == before
+    assert await traded.value("SELECT count(*) FROM figures_stale") > 5
 
 
 # --- what happens on the way ----------------------------------------------------------------------

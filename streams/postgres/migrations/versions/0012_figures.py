@@ -58,23 +58,30 @@ STATEMENTS = (
         stated_at = said.stated_at, observed_at = said.observed_at, verdict_at = said.verdict_at
     FROM (
         SELECT order_key,
-            min(COALESCE(
-                CASE WHEN version = 1 THEN updated_at END, received_at, at
-            )) FILTER (WHERE refund IN ('PARTIALLY_REFUNDED', 'REFUNDED')) AS refunded_at,
+            min(COALESCE(CASE WHEN version = 1 THEN updated_at END, received_at, at))
+                FILTER (WHERE went AND version > kept_until) AS refunded_at,
             (array_agg(updated_at ORDER BY version) FILTER (WHERE event = 'order.observed'))[1]
                 AS stated_at,
             min(at) FILTER (WHERE event = 'order.observed') AS observed_at,
             min(at) FILTER (WHERE event IN ('order.reserved', 'order.short')) AS verdict_at
         FROM (
-            SELECT order_key, version, at, event, body ->> 'refund' AS refund,
-                to_timestamp((body ->> 'updated_ms')::float8 / 1000) AS updated_at,
-                to_timestamp(NULLIF(body ->> 'received_ms', '0')::float8 / 1000) AS received_at
+            SELECT *, COALESCE(
+                max(version) FILTER (WHERE event IN ('order.observed', 'order.refund') AND NOT went)
+                    OVER (PARTITION BY order_key), 0
+            ) AS kept_until
             FROM (
-                SELECT order_key, version, at, event, convert_from(body, 'UTF8')::json AS body
-                FROM order_events
-                WHERE event IN ('order.observed', 'order.refund', 'order.reserved', 'order.short')
-            ) AS read
-        ) AS told
+                SELECT order_key, version, at, event,
+                    COALESCE(body ->> 'refund', '') IN ('PARTIALLY_REFUNDED', 'REFUNDED') AS went,
+                    to_timestamp((body ->> 'updated_ms')::float8 / 1000) AS updated_at,
+                    to_timestamp(NULLIF(body ->> 'received_ms', '0')::float8 / 1000) AS received_at
+                FROM (
+                    SELECT order_key, version, at, event, convert_from(body, 'UTF8')::json AS body
+                    FROM order_events
+                    WHERE event IN
+                        ('order.observed', 'order.refund', 'order.reserved', 'order.short')
+                ) AS read
+            ) AS told
+        ) AS known
         GROUP BY order_key
     ) AS said
     WHERE orders.order_key = said.order_key
