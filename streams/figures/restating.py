@@ -64,7 +64,7 @@ class Checked(NamedTuple):
     """What was compared, and what differs."""
 
     chunks: int
-    #: Not compared: they are to be counted anew.
+    #: Chunks and orders that are to be counted anew, and not compared.
     behind: int
     differences: list[Difference]
 
@@ -88,8 +88,7 @@ async def restate(
                 break
         while chunks := await _count(connection, clocks, company_zone):
             done += chunks
-            left = await connection.fetchrow(sql("figures_left"))
-            progress(done, left["stale"])
+            progress(done, await connection.fetchval(sql("figures_chunks_left")))
         return Restated(touched, done)
 
 
@@ -183,14 +182,15 @@ async def check(dsn: str, since: datetime | None, progress: Progress) -> Checked
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         chunks = await connection.fetch(sql("figures_chunks"), since)
-        left = await connection.fetchrow(sql("figures_left"))
+        behind = await connection.fetchval(sql("figures_chunks_left"))
+        behind += await connection.fetchval(sql("figures_orders_left"))
         found: list[Difference] = []
         for first in range(0, len(chunks), CHUNKS_AT_ONCE):
             found += await _compared(connection, _columns(chunks[first:][:CHUNKS_AT_ONCE], 3))
             progress(first, len(chunks) - first)
         for day, platform, shop in await connection.fetch(sql("figures_days_off")):
             found.append(Difference("day", platform, shop, str(day), "its sum", "its parts"))
-    return Checked(len(chunks), left["stale"] + left["touched"], found)
+    return Checked(len(chunks), behind, found)
 
 
 async def _compared(connection: Any, chunks: list[list[Any]]) -> list[Difference]:

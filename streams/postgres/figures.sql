@@ -45,9 +45,13 @@ WHERE NOT EXISTS (
 )
 ON CONFLICT DO NOTHING;
 
--- name: figures_left
--- How much is to be counted anew.
-SELECT (SELECT count(*) FROM figures_touched) AS touched, (SELECT count(*) FROM figures_stale) AS stale;
+-- name: figures_chunks_left
+-- How many chunks are to be counted anew.
+SELECT count(*) FROM figures_stale;
+
+-- name: figures_orders_left
+-- How many orders were written since.
+SELECT count(*) FROM figures_touched;
 
 -- name: figures_clocks
 -- Whose day begins when.
