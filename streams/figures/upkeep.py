@@ -10,6 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from aiokafka.errors import KafkaError
+from msgspec import DecodeError
+
 from schemas.errors import OrderflowError
 from streams.figures.clocks import Clocks, clocks_of
 from streams.figures.restating import restate
@@ -17,6 +20,9 @@ from streams.reference import Follower, directory_of
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: PostgreSQL or Kafka is away, or the reference data cannot be read: the figures grow old meanwhile.
+_PASSING = (OrderflowError, KafkaError, DecodeError)
 
 
 class Upkeep:
@@ -38,7 +44,7 @@ class Upkeep:
             while True:
                 try:
                     await self._restate()
-                except OrderflowError as error:
+                except _PASSING as error:
                     logger.warning("the figures are not kept up to date: %s", error)
                     await self._forget_clocks()
                 await asyncio.sleep(self._settings.figures_every.total_seconds())
