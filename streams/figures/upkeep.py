@@ -21,7 +21,7 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: PostgreSQL or Kafka is away, or the reference data cannot be read: the figures grow old meanwhile.
+#: PostgreSQL or Kafka is away, or the reference data cannot be read: the figures grow old.
 _PASSING = (OrderflowError, KafkaError, DecodeError)
 
 
