@@ -45,7 +45,7 @@ class Worker:
             "ORDERFLOW_HEALTH_PORT": str(port),
         }
         self._log = log
-        self._port = port
+        self.port = port
         self._once: dict[str, str] = {}
         self._always: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -109,7 +109,7 @@ class Worker:
         """Wait until it says that it has its partitions."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not await is_ready(self._port):
+                while not await is_ready(self.port):
                     self.check()
                     await asyncio.sleep(_LOOK_EVERY_S)
                 return True
@@ -152,7 +152,7 @@ class Crew:
         self._prefix = prefix
         self._env = env
         self._folder = folder
-        self._ports = 0
+        self._free: list[int] = []
         self._gone = 0
         self.keepers: list[Worker] = []
         self.others: list[Worker] = []
@@ -193,6 +193,7 @@ class Crew:
     async def _let_go(self, worker: Worker) -> None:
         await worker.go_home()
         self._gone += worker.restarts
+        self._free.append(worker.port)
 
     async def ready(self, within_s: float) -> bool:
         """Wait until everybody is."""
