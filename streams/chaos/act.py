@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -44,8 +45,10 @@ from streams.settings import Settings
 
 #: Orders a second where their number is not given.
 RATE = 100.0
-#: The load outlasts the faults by this factor and these seconds.
+#: The load is made for so much more than the faults are expected to take, and these seconds.
 _OUTLASTS, _OUTLASTS_S = 1.15, 5.0
+#: Where the faults take longer all the same, on a busy machine, it goes on by so many orders.
+_MORE_ORDERS = 1_000
 #: One message in so many is poison.
 POISON_EVERY = 100
 #: Processes of intake, ledger and availability; keepers are in `faults`.
@@ -237,10 +240,12 @@ async def _play(
     set_: stage.Stage, field: Field, part: Part, trade: Trade, log: Path, say: Say
 ) -> dict[str, Any]:
     """Load and break at once; return what came of both."""
-    load = asyncio.create_task(_load(set_.settings, trade, log))
+    enough = asyncio.Event()
+    load = asyncio.create_task(_load(set_.settings, trade, log, enough))
     try:
         struck = await _break(field, part, load, say)
         say("The faults are over; the load ends.")
+        enough.set()
         sent = await load
     finally:
         await end(load)
@@ -289,11 +294,11 @@ async def _strike(field: Field, step: Step, dice: Random, began: float) -> Struc
     return Struck(step.fault, outcome, said, round(at - began, 1), round(time.monotonic() - at, 1))
 
 
-async def _load(settings: Settings, trade: Trade, log: Path) -> Load:
-    """Send the trade and, in between, poison; *log* has both."""
+async def _load(settings: Settings, trade: Trade, log: Path, enough: asyncio.Event) -> Load:
+    """Send the trade and, in between, poison, and more until it is *enough*; *log* has all."""
     patient = settings.model_copy(update={"request_timeout": _FEED_WAITS})
     beside = log.with_name("poison.jsonl")
-    feeding = asyncio.create_task(generated.feed(patient, trade, log))
+    feeding = asyncio.create_task(_orders(patient, trade, log, enough))
     try:
         spoilt = await _poison(patient, trade, beside, feeding)
         fed = await feeding
@@ -302,6 +307,30 @@ async def _load(settings: Settings, trade: Trade, log: Path) -> Load:
     with log.open("ab") as file:
         file.write(beside.read_bytes())
     return Load(fed, spoilt)
+
+
+async def _orders(
+    settings: Settings, trade: Trade, log: Path, enough: asyncio.Event
+) -> generated.Fed:
+    """Send *trade*, and then more of its kind, each with the next seed, until it is *enough*."""
+    fed = await generated.feed(settings, trade, log)
+    wave = log.with_name("wave.jsonl")
+    while not enough.is_set():
+        trade = replace(trade, seed=trade.seed + 1, orders=_MORE_ORDERS)
+        fed = _both(fed, await generated.feed(settings, trade, wave))
+        with log.open("ab") as file:
+            file.write(wave.read_bytes())
+    return fed
+
+
+def _both(one: generated.Fed, other: generated.Fed) -> generated.Fed:
+    return generated.Fed(
+        one.orders + other.orders,
+        one.messages + other.messages,
+        one.acknowledged + other.acknowledged,
+        one.seconds + other.seconds,
+        dict(Counter(one.counts) + Counter(other.counts)),
+    )
 
 
 async def _poison(settings: Settings, trade: Trade, log: Path, feeding: "asyncio.Task[Any]") -> int:
