@@ -32,6 +32,7 @@ from streams.cli import (
     replaying,
     running,
     setting_up,
+    settling,
     shipping,
     subscribing,
 )
@@ -56,6 +57,7 @@ app = typer.Typer(
 setting_up.add_to(app)
 running.add_to(app)
 operating.add_to(app)
+settling.add_to(app)
 marketing.add_to(app)
 mapping.add_to(app)
 importing.add_to(app)
@@ -68,6 +70,7 @@ pausing.add_to(app)
 operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
+settling.add_to(app)
 listening.add_to(app)
 announcing.add_to(app)
 availability.add_to(app)
