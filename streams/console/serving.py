@@ -25,6 +25,7 @@ from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S
 from streams.postgres.reads import Reads
 from streams.settings import Settings
+from streams.settlements.desk import Desk
 from streams.web.serving import listen, server
 
 logger = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ async def serve(
             first(*made)
         live = Live(settings, reads)
         house = House(
-            settings, operations, reads, accounts, live, Imports(settings), Reader(SLOW_AFTER_S),
-            web.templates(),
+            settings, operations, reads, accounts, live, Imports(settings), Desk(settings),
+            Reader(SLOW_AFTER_S), web.templates(),
         )  # fmt: skip
         await _serve(house, host, port)
 

@@ -31,6 +31,7 @@ from streams.console import (
     mappings,
     orders,
     painting,
+    settlements,
     shipping,
     signing,
     stock,
@@ -144,8 +145,8 @@ _OWN = (
 #: Every page of the console, part by part.
 TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
-    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *subscribers.PAGES,
-    *audit.PAGES, *_OWN,
+    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *settlements.PAGES,
+    *subscribers.PAGES, *audit.PAGES, *_OWN,
 )  # fmt: skip
 
 

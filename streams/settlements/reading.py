@@ -325,7 +325,7 @@ class _Reader:
             if not said:
                 raise MalformedPayload(field, "the row says no id of its movement")
             return cells.an_id(field, said)
-        told = _BETWEEN.join(self._said(place, row) for place, _ in self._places[Role.IDENTITY])
+        told = _BETWEEN.join(row[place].strip() for place, _ in self._places[Role.IDENTITY])
         digest = sha256(told.encode()).hexdigest()[:_DIGEST_DIGITS]
         self._alike[digest] += 1
         return f"{digest}.{self._alike[digest]}"

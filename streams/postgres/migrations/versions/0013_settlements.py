@@ -122,6 +122,11 @@ STATEMENTS = (
         WHERE is_open
     """,
     """
+    CREATE INDEX settlement_orders_open_as ON settlement_orders
+        (verdict, at DESC, order_key DESC) INCLUDE (platform, shop)
+        WHERE is_open
+    """,
+    """
     CREATE INDEX settlement_orders_differ ON settlement_orders (at DESC, order_key DESC)
         WHERE verdict NOT IN ('agrees', 'awaited')
     """,
