@@ -5,6 +5,7 @@ Promises: a file is looked at first, and taken only by a second form; a form sen
 effect; a difference is resolved for the facts that were seen, and who did it stays on record.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC
@@ -98,7 +99,12 @@ async def look_at_settlement(visit: Visit) -> Response:
     name = Path(upload.file_name.replace("\\", "/")).name or "upload"
     async with aclosing(upload.file()) as pieces:
         path = await visit.house.imports.stored(visit.request.headers, pieces)
-    facts = await visit.house.settling.look(path, name, reading)
+    facts: Row = {}
+    try:
+        facts = await visit.house.settling.look(path, name, reading)
+    finally:
+        if facts.get("bad_rows", 1):  # nobody will take it
+            await asyncio.to_thread(path.unlink, missing_ok=True)
     return visit.show(
         "settlement_look.html", facts=facts, reading=reading, name=name, token=path.stem
     )

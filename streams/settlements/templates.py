@@ -121,11 +121,15 @@ _LIST: Final = (
                    also=("支出金额", "支出金额(元)", "支出(-元)")),
         ),
         (
-            (r"佣金|服务费|手续费|收费|积分|推广费|软件费", Kind.FEE),
+            # The type comes first; a remark counts where the type says nothing.
+            (r"^(在线支付|交易付款|交易收款|收款)", Kind.PAYMENT),
+            (r"^(交易退款|退款)", Kind.REFUND),
+            (r"^(收费|交易服务费|服务费|手续费)", Kind.FEE),
+            (r"^提现", Kind.TRANSFER),
+            (r"佣金|服务费|手续费|积分|推广费|软件费", Kind.FEE),
             (r"红包|补贴|代付", Kind.OTHER),
             (r"退款", Kind.REFUND),
-            (r"提现|转账|余额宝", Kind.TRANSFER),
-            (r"在线支付|交易付款|交易收款|收款|货款", Kind.PAYMENT),
+            (r"转账|余额宝", Kind.TRANSFER),
         ),
         # Taobao's trade as Alipay calls it: T200P and the trade's number.
         r"(?:T[0-9]+P)?([0-9]{12,20})",

@@ -75,6 +75,7 @@ def test_gb18030_is_shown_and_confirmed_but_never_guessed(tmp_path):
             "-5",
             "fee",
         ),
+        ({"业务类型": "交易付款", "备注": "积分服务费"}, "收入金额（+元）", "5.00", "payment"),
         ({"业务类型": "提现"}, "支出金额（-元）", "5.00", "transfer"),
         ({"业务类型": "交易退款"}, "收入金额（+元）", "5.00", "refund"),  # it came back
         ({"业务类型": "在线支付"}, "支出金额（-元）", "5.00", "other"),  # the shop paid somebody
