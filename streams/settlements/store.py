@@ -7,7 +7,7 @@ record, with the facts it was resolved for.
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Self
 
 import orjson
@@ -31,8 +31,6 @@ LINES_MAX: Final = 500
 REPEATS_MAX: Final = 200
 #: Movements that are asked for at once.
 _CHUNK: Final = 10_000
-#: An order is looked for in no file from so long before a file's delay.
-_SLACK: Final = timedelta(days=7)
 _COLUMNS: Final = (
     "platform", "shop", "movement", "part", "file", "line", "order_said", "order_key", "kind",
     "word", "amount_minor", "currency", "at",
@@ -126,6 +124,7 @@ class Settlements:
         new, repeats = await self._sorted(source, look.lines)
         keys = await self._keys(platform, shop, look.lines)
         orders = {keys[line.order] for line in look.lines if line.order is not None}
+        since = await self._since(platform, shop, look.lines)
         await self._note(source, look, len(new), len(repeats), len(orders))
         await self._connection.copy_records_to_table(
             "settlement_lines", columns=_COLUMNS, records=_records(source, new, keys)
@@ -138,7 +137,6 @@ class Settlements:
         touched = {keys[line.order] for line in new if line.order is not None}
         if look.names:
             touched |= await self._tell_names(platform, shop, look.names)
-        since = _since(platform, look.lines)
         verdicts = await self._add_up(platform, shop, touched, since=since)
         return Taken(
             source.id,
@@ -149,6 +147,18 @@ class Settlements:
             name_count=len(look.names),
             verdicts=verdicts,
         )
+
+    async def _since(self, platform: str, shop: str, lines: Sequence[Line]) -> datetime | None:
+        """
+        Return since when orders were paid that a new file may show to be in none.
+
+        Before it, every order was looked for that was due by the end of the files there were.
+        """
+        row = await self._connection.fetchrow(sql("settlement_coverage"), platform, shop)
+        if row["covered_until"] is None or not lines:
+            return None
+        due: datetime = row["covered_until"] - of_platform(platform).settles_within
+        return min(due, _at(min(line.at_ms for line in lines)))
 
     async def _note(
         self, source: Source, look: Look, lines: int, repeats: int, orders: int
@@ -403,13 +413,6 @@ def _told(line: Line) -> str:
 def _words(kind: str, amount: int, currency: str, order: str | None) -> str:
     """Return what makes a movement this one and no other."""
     return f"{kind} {amount} {currency} of {order or 'no order'}"
-
-
-def _since(platform: str, lines: Sequence[Line]) -> datetime | None:
-    """Return from when on a new file may show that an order is in none."""
-    if not lines:
-        return None
-    return _at(min(line.at_ms for line in lines)) - of_platform(platform).settles_within - _SLACK
 
 
 def _at(ms: int) -> datetime:

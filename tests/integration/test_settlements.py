@@ -1,6 +1,10 @@
 """Settlement files on the real PostgreSQL: taken once, matched by order, resolved on record."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +31,7 @@ from streams.settlements.store import (
     StillNeeded,
     Taken,
 )
-from tests.integration.databases import Database, empty_database
+from tests.integration.databases import ROOT, Database, empty_database
 from tests.settling import (
     AMAZON,
     DOUYIN,
@@ -348,6 +352,26 @@ def test_a_refund_that_was_heard_of_later_settles_the_difference_by_itself(house
     assert house.open(shop) == {}
 
 
+def test_an_order_is_missed_only_where_a_file_is_of_the_time_it_was_paid(house, shop):
+    def paid(order: str, day: int) -> str:
+        at = datetime(2026, 11, day, 12, tzinfo=UTC)
+        return house.order("shopify", shop, order, currency="USD", paid_at=at)
+
+    missed, _between, _too_new = paid("M", 2), paid("B", 10), paid("N", 27)
+    for days in (("01", "03"), ("20", "28")):
+        house.upload(
+            "shopify", shop,
+            a_csv(SHOPIFY, shopify(
+                *(Money(day, "1.00", at=f"2026-11-{day} 00:00:00") for day in days)
+            )),
+        )  # fmt: skip
+
+    found = house.open(shop, verdict="only_with_us")
+    assert found == {missed: Verdict.ONLY_WITH_US}
+    house.known(lambda known: known.match("shopify", shop))
+    assert house.open(shop, verdict="only_with_us") == found
+
+
 def test_differences_come_in_pages_that_lack_none(house, shop):
     house.upload(
         "taobao", shop,
@@ -362,6 +386,54 @@ def test_differences_come_in_pages_that_lack_none(house, shop):
         after = page[-1]["at"], page[-1]["order_key"]
 
     assert len(seen) == len(set(seen)) == 25
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def orderflow(house: House, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Run `orderflow settlement`; return its exit code, what it said as JSON, and in words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "settlement", *arguments, "--json"],
+        env={
+            **{name: said for name, said in os.environ.items() if "ORDERFLOW" not in name},
+            "ORDERFLOW_KAFKA": "127.0.0.1:1",
+            "ORDERFLOW_POSTGRES_READER": house.database.reader,
+            "ORDERFLOW_POSTGRES_OPERATIONS": house.database.operations,
+        },
+        cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    last = done.stdout.strip().rpartition("\n")[2]
+    return done.returncode, json.loads(last) if last else {}, done.stderr
+
+
+def test_the_command_line_does_what_the_document_says(house, shop):
+    key = house.order("taobao", shop, trades(1), paid_minor=12_000)
+    file = str(written(house.folder, f"{new_id()}.csv", alipay(Money(trades(1), "100.00")), "gbk"))
+    of = (file, "--platform", "taobao", "--shop", shop)
+
+    unsaid = orderflow(house, "upload", *of)
+    looked = orderflow(house, "upload", *of, "--encoding", "gb18030", "--dry-run")
+    taken = orderflow(house, "upload", *of, "--encoding", "gb18030", "--operator", "mei")
+    shown = orderflow(house, "show", taken[1]["id"])
+    differing = orderflow(house, "differences", "--shop", shop)
+    one = orderflow(house, "order", key)
+    resolved = orderflow(house, "resolve", key, "--reason", "coupon", "--operator", "mei")
+    again = orderflow(house, "resolve", key, "--reason", "coupon")
+    matched = orderflow(house, "match", "--platform", "taobao", "--shop", shop)
+    withdrawn = orderflow(house, "withdraw", taken[1]["id"], "--reason", "of another shop")
+
+    assert (unsaid[0], "--encoding gb18030" in unsaid[2]) == (2, True)
+    assert (looked[0], looked[1]["orders_known"], looked[1]["lines"]) == (0, 1, 1)
+    assert (taken[0], taken[1]["line_count"]) == (0, 1)
+    assert shown[1]["operator"] == "mei"
+    assert differing[1]["open"] == {"paid_differs": 1}
+    assert one[1]["facts"] == "ours 12000-0 CNY; theirs 10000-0 CNY"
+    assert (resolved[0], resolved[1]["resolved"]) == (0, [key])
+    assert (again[0], again[1]["not_open"]) == (1, [key])
+    assert matched[1]["shops"] == {f"taobao:{shop}": {"paid_differs": 1}}
+    assert withdrawn[0] == 0
+    assert house.one(key) is None
 
 
 # --- against an oracle that plants what has to be found -------------------------------------------
