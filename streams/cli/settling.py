@@ -177,10 +177,9 @@ def _take(
     elif taken.name_count:
         said = f"Taken as {taken.id}: it tells which orders {taken.name_count:,} names are."
     else:
-        said = (
-            f"Taken as {taken.id}: {taken.line_count:,} lines of {taken.order_count:,} orders; "
-            f"{taken.repeat_count:,} more were known from other files and count once."
-        )
+        said = f"Taken as {taken.id}: {taken.line_count:,} lines of {taken.order_count:,} orders."
+    if taken.repeat_count:
+        said += f" {taken.repeat_count:,} more were known before, and count once."
     counted = ", ".join(f"{count:,} {verdict}" for verdict, count in taken.verdicts.items())
 
     def words(to: "Console") -> None:

@@ -46,9 +46,8 @@ async def list_settlements(visit: Visit) -> Response:
     before = visit.asked.one("before")
     async with Settlements.opened(visit.house.settings, reads=True) as known:
         files = await known.files(before or None, platform or None, shop or None, PAGE + 1)
-        shops = await known.shops()
     return visit.show(
-        "settlements.html", files=files[:PAGE], platform=platform, shop=shop, shops=shops,
+        "settlements.html", files=files[:PAGE], platform=platform, shop=shop,
         before=files[PAGE - 1]["id"] if len(files) > PAGE else "", platforms=PLATFORMS,
         encodings=ENCODINGS, templates=TEMPLATES,
         is_on=visit.house.settings.import_folder is not None,
@@ -230,12 +229,12 @@ async def show_settled_order(visit: Visit) -> Response:
 async def resolve_differences(visit: Visit) -> Response:
     """Resolve what was chosen, for the facts that were seen."""
     form, reason = visit.form, visit.form.a_reason()
-    keys, facts = form.all("order"), form.one("facts")
+    keys = form.all("order")
     if not keys:
         raise Rejected("nothing_chosen")
     if len(keys) > PAGE:
         raise Rejected("too_many_chosen")
-    seen = dict.fromkeys(keys, facts or None)
+    seen = {key: form.one(f"facts {key}") for key in keys}
     async with Settlements.opened(visit.house.settings) as known:
         done = await known.resolve(seen, visit.known.name, reason)
     if not done:

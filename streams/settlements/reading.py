@@ -10,6 +10,7 @@ for no reason.
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -121,7 +122,7 @@ def read(path: Path, reading: Reading) -> Look:
     table = opened(path, reading.encoding, reading.sheet, _remark(reading.platform))
     if table.kind == "jsonl":
         raise BadFile(f"{path.name}: JSON lines; a settlement file is CSV or XLSX.")
-    template = _template(table, reading.platform)
+    template = _template(table, reading)
     return _Reader(table, template, reading).look()
 
 
@@ -129,17 +130,21 @@ def _remark(platform: str) -> str:
     return next((t.remark for t in TEMPLATES.values() if platform in t.platforms and t.remark), "")
 
 
-def _template(table: Table, platform: str) -> Template:
+def _template(table: Table, reading: Reading) -> Template:
     """Return the template whose needed columns are all there; raises BadFile."""
-    there = frozenset(plain_name(name) for name in table.columns)
-    fits = [each for each in TEMPLATES.values() if not missing(each, there)]
-    own = [each for each in fits if platform in each.platforms]
+    platform, there = reading.platform, _names(table)
+    own = [
+        each
+        for each in TEMPLATES.values()
+        if platform in each.platforms and not missing(each, there)
+    ]
     if own:
         return own[0]
-    if fits:
+    other = _other(table, reading)
+    if other is not None:
         raise BadFile(
-            f"{table.path.name}: this is a file of {fits[0].platforms[0]} ({fits[0].title}), not "
-            f"of {platform}; say --platform {fits[0].platforms[0]}, or choose the right file."
+            f"{table.path.name}: this is a file of {other.platforms[0]} ({other.title}), not of "
+            f"{platform}; say --platform {other.platforms[0]}, or choose the right file."
         )
     wanted = min(
         (each for each in TEMPLATES.values() if platform in each.platforms),
@@ -149,6 +154,23 @@ def _template(table: Table, platform: str) -> Template:
         f"{table.path.name}: it lacks {_listed(missing(wanted, there))}, which {wanted.title} has; "
         "`orderflow settlement templates` lists the columns that are known."
     )
+
+
+def _names(table: Table) -> frozenset[str]:
+    return frozenset(plain_name(name) for name in table.columns)
+
+
+def _other(table: Table, reading: Reading) -> Template | None:
+    """Return another platform's template that fits, also one whose table has remarks around it."""
+    for each in TEMPLATES.values():
+        if each.remark != table.remark:
+            with suppress(BadFile):
+                around = opened(table.path, reading.encoding, reading.sheet, each.remark)
+                if not missing(each, _names(around)):
+                    return each
+        elif not missing(each, _names(table)):
+            return each
+    return None
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -164,7 +186,9 @@ class _Row(NamedTuple):
     currency: str
     at_ms: int
     order: str | None
+    #: All that its columns of words say, and what is kept of it: remarks are people's.
     words: str
+    word: str
 
 
 class _Reader:
@@ -269,7 +293,7 @@ class _Reader:
         if not said:
             raise MalformedPayload(field, "the row says no time")
         at = cells.a_time(field, _DOTTED.sub(r"\3-\2-\1", said), self._zone)
-        kept = _Row(number, row, currency, at.ms, self._order_of(row), self._words(row))
+        kept = _Row(number, row, currency, at.ms, self._order_of(row), *self._words(row))
         movement = self._movement(row)
         self._lines += [
             self._line(kept, movement, part, column, amount) for part, column, amount in parts
@@ -279,7 +303,7 @@ class _Reader:
         self, row: _Row, movement: str, part: int, column: Column | None, amount: int
     ) -> Line:
         kind = None if column is None else column.kind
-        word = row.words if kind is None or column is None else column.name
+        word = row.word if kind is None or column is None else column.name
         kind = kind or kind_of(self._template.name, row.words)
         if column is not None and column.sign is Sign.OUT and kind is Kind.PAYMENT:
             kind = Kind.OTHER  # the shop paid somebody, as a buyer does
@@ -302,7 +326,8 @@ class _Reader:
         field, said = self._first(Role.TOTAL, row)
         if not said:
             return False
-        self._stated = _amount(field, said, currency), currency
+        before = 0 if self._stated is None else self._stated[0]
+        self._stated = before + _amount(field, said, currency), currency
         return not any(self._said(place, row) for place, _ in self._places[Role.AMOUNT])
 
     def _order_of(self, row: Cells) -> str | None:
@@ -313,9 +338,12 @@ class _Reader:
                 return cells.an_id(field, found.group(1) if found else said)
         return None
 
-    def _words(self, row: Cells) -> str:
-        said = [self._said(place, row) for place, _ in self._places[Role.WORD]]
-        return " / ".join(each for each in said if each)
+    def _words(self, row: Cells) -> tuple[str, str]:
+        """Return all that says what a movement is, and that without remarks."""
+        said = [(self._said(place, row), column) for place, column in self._places[Role.WORD]]
+        words = (each for each, _ in said if each)
+        kept = (each for each, column in said if each and column.needed)
+        return " / ".join(words), " / ".join(kept)
 
     def _movement(self, row: Cells) -> str:
         """Return the id of a movement, or a digest of it: the n-th of those that are alike."""

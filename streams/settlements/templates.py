@@ -33,6 +33,7 @@ class Role(StrEnum):
     ORDER = "the order, as the platform calls it"
     ORDER_NAME = "the order's name"
     TIME = "when it happened"
+    #: A needed one is kept; one that is not is a remark, and only looked at.
     WORD = "says what the movement is"
     AMOUNT = "amount"
     NET = "what the movement comes to, all in all"

@@ -419,7 +419,7 @@ def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(shop: 
     assert (stranger in filtered, TAOBAO in filtered) == (True, False)
 
     one = finance.ask(f"/settlements/order?key={known}")
-    resolve = hidden(one, "/settlements/resolve", "order", "facts") | {"reason": "平台券"}
+    resolve = hidden(one, "/settlements/resolve", "order", f"facts {known}") | {"reason": "平台券"}
     answers = [finance.ask("/settlements/resolve", resolve) for _ in range(2)]
     stale = finance.ask("/settlements/resolve", resolve | {"once": new_id()})
 

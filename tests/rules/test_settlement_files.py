@@ -90,6 +90,7 @@ def test_alipay_words_say_what_an_amount_is(tmp_path, words, column, amount, kin
 
     sign = 1 if "收入" in column else -1
     assert told(found) == [(kind, 500 * sign, None if kind == "transfer" else TRADE)]
+    assert found.lines[0].word == words["业务类型"]  # a remark is looked at, and not kept
 
 
 def test_douyin_parts_and_what_its_whole_has_beside_them(tmp_path):
@@ -205,9 +206,18 @@ def test_an_amount_is_read_however_its_thousands_and_decimals_are_written(minor)
 # --- what cannot be used --------------------------------------------------------------------------
 
 
-def test_another_platforms_file_is_told_by_its_name(tmp_path):
-    with pytest.raises(BadFile, match=r"a file of douyin .* not of taobao; say --platform douyin"):
-        look(tmp_path, "taobao", a_csv(DOUYIN, douyin(MONEY)))
+@pytest.mark.parametrize(
+    ("text", "whose", "said"),
+    [
+        (a_csv(DOUYIN, douyin(MONEY)), "douyin", "taobao"),
+        (alipay(MONEY), "taobao", "douyin"),  # between its remarks
+        (a_csv(AMAZON, amazon(MONEY), "\t"), "amazon", "shopify"),
+        (a_csv(SHOPIFY, shopify(MONEY)), "shopify", "amazon"),
+    ],
+)
+def test_another_platforms_file_is_told_by_its_name(tmp_path, text, whose, said):
+    with pytest.raises(BadFile, match=rf"a file of {whose} .* not of {said}; say --platform"):
+        look(tmp_path, said, text)
 
 
 def test_columns_that_are_missing_or_that_nobody_knows_are_named(tmp_path):
