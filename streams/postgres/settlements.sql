@@ -29,7 +29,7 @@ ORDER BY id DESC LIMIT $4;
 
 -- name: settlement_lines_known
 -- Which of these movements ($3) of a shop are there already.
-SELECT movement, part, file, line, order_said, kind, amount_minor, currency
+SELECT movement, part, file, line, order_said, amount_minor, currency
 FROM settlement_lines
 WHERE platform = $1 AND shop = $2 AND movement = ANY ($3::text[]);
 

@@ -62,9 +62,10 @@ class Reading(NamedTuple):
 class Line(NamedTuple):
     """One amount of a file."""
 
-    #: Row, as a spreadsheet counts it, and which of its amounts.
+    #: Row, as a spreadsheet counts it, and which of its amounts: the column's first name, or "" for
+    #: what its whole has beside them. The same in every file, whatever other columns that has.
     row: int
-    part: int
+    part: str
     #: The platform's id of the movement, or a digest of what tells it from others.
     movement: str
     #: The order as the file calls it; None: it is of none.
@@ -96,8 +97,8 @@ class Look(NamedTuple):
     #: Name of an order -> its id, where the file tells that.
     names: dict[str, str]
     bad: list[Bad]
-    #: What the file says it comes to, and its currency.
-    stated: tuple[int, str] | None
+    #: What the file says it comes to.
+    stated: int | None
     passed_over: tuple[str, ...]
 
     @property
@@ -105,7 +106,7 @@ class Look(NamedTuple):
         """Whether the lines come to what the file says; None: it does not say."""
         if self.stated is None:
             return None
-        return sum(line.amount for line in self.lines) == self.stated[0]
+        return sum(line.amount for line in self.lines) == self.stated
 
 
 def read(path: Path, reading: Reading) -> Look:
@@ -208,7 +209,7 @@ class _Reader:
         self._lines: list[Line] = []
         self._names: dict[str, str] = {}
         self._bad: list[Bad] = []
-        self._stated: tuple[int, str] | None = None
+        self._stated: int | None = None
 
     def look(self) -> Look:
         take = self._take_name if self._template.tells_names else self._take
@@ -295,13 +296,9 @@ class _Reader:
         at = cells.a_time(field, _DOTTED.sub(r"\3-\2-\1", said), self._zone)
         kept = _Row(number, row, currency, at.ms, self._order_of(row), *self._words(row))
         movement = self._movement(row)
-        self._lines += [
-            self._line(kept, movement, part, column, amount) for part, column, amount in parts
-        ]
+        self._lines += [self._line(kept, movement, column, amount) for column, amount in parts]
 
-    def _line(
-        self, row: _Row, movement: str, part: int, column: Column | None, amount: int
-    ) -> Line:
+    def _line(self, row: _Row, movement: str, column: Column | None, amount: int) -> Line:
         kind = None if column is None else column.kind
         word = row.word if kind is None or column is None else column.name
         kind = kind or kind_of(self._template.name, row.words)
@@ -311,8 +308,8 @@ class _Reader:
             kind = Kind.OTHER  # what is left when the parts are known was not paid by a buyer
         order = None if kind is Kind.TRANSFER else row.order
         return Line(
-            row.number, part, movement, order, kind, word[:_TEXT_LENGTH_MAX], amount, row.currency,
-            row.at_ms,
+            row.number, column.name if column else "", movement, order, kind,
+            word[:_TEXT_LENGTH_MAX], amount, row.currency, row.at_ms,
         )  # fmt: skip
 
     def _currency(self, row: Cells) -> str:
@@ -326,8 +323,7 @@ class _Reader:
         field, said = self._first(Role.TOTAL, row)
         if not said:
             return False
-        before = 0 if self._stated is None else self._stated[0]
-        self._stated = before + _amount(field, said, currency), currency
+        self._stated = (self._stated or 0) + _amount(field, said, currency)
         return not any(self._said(place, row) for place, _ in self._places[Role.AMOUNT])
 
     def _order_of(self, row: Cells) -> str | None:
@@ -360,24 +356,24 @@ class _Reader:
 
     # --- amounts ----------------------------------------------------------------------------------
 
-    def _parts(self, row: Cells, currency: str) -> list[tuple[int, Column | None, int]]:
+    def _parts(self, row: Cells, currency: str) -> list[tuple[Column | None, int]]:
         """Return the amounts of a row that are not 0, and what its whole has beside them."""
-        parts: list[tuple[int, Column | None, int]] = []
+        parts: list[tuple[Column | None, int]] = []
         is_said = False
-        for part, (place, column) in enumerate(self._places[Role.AMOUNT]):
+        for place, column in self._places[Role.AMOUNT]:
             said = self._said(place, row)
             if not said:
                 continue
             is_said = True
             amount = _signed(column, _amount(self._table.columns[place], said, currency))
             if amount:
-                parts.append((part, column, amount))
+                parts.append((column, amount))
         rest = self._net(row, currency)
         if rest is None and not is_said:
             raise MalformedPayload(self._names_of(Role.AMOUNT), "the row has no amount")
-        beside = 0 if rest is None else rest - sum(amount for _, _, amount in parts)
+        beside = 0 if rest is None else rest - sum(amount for _, amount in parts)
         if beside:
-            parts.append((len(self._places[Role.AMOUNT]), None, beside))
+            parts.append((None, beside))
         return parts
 
     def _net(self, row: Cells, currency: str) -> int | None:

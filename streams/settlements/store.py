@@ -199,15 +199,15 @@ class Settlements:
 
     async def _known(
         self, source: Source, lines: Sequence[Line]
-    ) -> dict[tuple[str, int], tuple[str, int, str]]:
-        found: dict[tuple[str, int], tuple[str, int, str]] = {}
+    ) -> dict[tuple[str, str], tuple[str, int, str]]:
+        found: dict[tuple[str, str], tuple[str, int, str]] = {}
         movements = list(dict.fromkeys(line.movement for line in lines))
         for begin in range(0, len(movements), _CHUNK):
             for row in await self._connection.fetch(
                 sql("settlement_lines_known"), source.platform, source.shop,
                 movements[begin : begin + _CHUNK],
             ):  # fmt: skip
-                told = _words(row["kind"], row["amount_minor"], row["currency"], row["order_said"])
+                told = _words(row["amount_minor"], row["currency"], row["order_said"])
                 found[row["movement"], row["part"]] = (row["file"], row["line"], told)
         return found
 
@@ -407,12 +407,12 @@ def _records(
 
 
 def _told(line: Line) -> str:
-    return _words(line.kind.value, line.amount, line.currency, line.order)
+    return _words(line.amount, line.currency, line.order)
 
 
-def _words(kind: str, amount: int, currency: str, order: str | None) -> str:
-    """Return what makes a movement this one and no other."""
-    return f"{kind} {amount} {currency} of {order or 'no order'}"
+def _words(amount: int, currency: str, order: str | None) -> str:
+    """Return what makes a movement this one and no other; its kind is our word, and may change."""
+    return f"{amount} {currency} of {order or 'no order'}"
 
 
 def _at(ms: int) -> datetime:

@@ -54,7 +54,7 @@ STATEMENTS = (
         platform text COLLATE "C" NOT NULL,
         shop text COLLATE "C" NOT NULL,
         movement text COLLATE "C" NOT NULL,
-        part smallint NOT NULL,
+        part text COLLATE "C" NOT NULL,
         file text COLLATE "C" NOT NULL REFERENCES settlement_files,
         line integer NOT NULL,
         order_said text COLLATE "C",
@@ -68,6 +68,7 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX settlement_lines_of_file ON settlement_lines (file, line, part)",
+    "COMMENT ON COLUMN settlement_lines.part IS 'the column it is from; empty: beside them all'",
     """
     CREATE INDEX settlement_lines_of_order ON settlement_lines (order_key)
         WHERE order_key IS NOT NULL
@@ -76,7 +77,7 @@ STATEMENTS = (
     CREATE TABLE settlement_repeats (
         file text COLLATE "C" NOT NULL REFERENCES settlement_files,
         line integer NOT NULL,
-        part smallint NOT NULL,
+        part text COLLATE "C" NOT NULL,
         first_file text COLLATE "C" NOT NULL REFERENCES settlement_files,
         first_line integer NOT NULL,
         PRIMARY KEY (file, line, part)
