@@ -1,5 +1,5 @@
 """
-One order: how far it is, what it holds, whose it is, and its whole story.
+One order: how far it is, what it holds, whose it is, what people noted, and its whole story.
 
 Promise: buyer and receiver are masked until somebody who may asks for them by a form, which is on
 record with a reason; a part of the page that is brought anew never has them in clear.
@@ -13,6 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Rejected
 from schemas.orders import Status
+from streams.annotating.definitions import Definitions
+from streams.annotating.leases import Editors
 from streams.cli import explaining
 from streams.console.page import Page, Visit
 from streams.drawings import STATUSES
@@ -68,8 +70,15 @@ async def _story(visit: Visit, key: str) -> Row:
     return story
 
 
-def _shown(visit: Visit, story: Row) -> dict[str, Any]:
+async def _shown(visit: Visit, story: Row) -> dict[str, Any]:
     """Return what the page needs of *story*, without what is personal."""
+    known = await visit.house.reads.definitions()
+    about = ("order", story["order"]["order_key"])
+    editors = await visit.house.leases.look(about, visit.known.id)
+    return _composed(visit, story, known, editors)
+
+
+def _composed(visit: Visit, story: Row, known: Definitions, editors: Editors) -> dict[str, Any]:
     told = explaining.composed(story, [])
     order = story["order"]
     status = order["status"] or order["platform_status"]
@@ -84,6 +93,10 @@ def _shown(visit: Visit, story: Row) -> dict[str, Any]:
         "more": max(0, len(told["decisions"]) - DECISIONS_SHOWN),
         "links": explaining.links,
         "details": story["details"],
+        "known": known,
+        "editors": editors,
+        "newer": None,
+        "annotation": story["annotation"],
         "as_of_ms": visit.house.live.as_of_ms,
         "whole": None,
     }
@@ -103,13 +116,13 @@ def _with_hold(line: Row, holds: list[Row]) -> Row:
 async def show_order(visit: Visit) -> Response:
     """Show one order, masked."""
     story = await _story(visit, visit.asked.one("key"))
-    return visit.show("order.html", **_shown(visit, story))
+    return visit.show("order.html", **await _shown(visit, story))
 
 
 async def show_order_part(visit: Visit) -> Response:
     """Show the part of an order's page that changes."""
     story = await _story(visit, visit.asked.one("key"))
-    return visit.show("order_part.html", **_shown(visit, story))
+    return visit.show("order_part.html", **await _shown(visit, story))
 
 
 async def order_changes(visit: Visit) -> Response:
@@ -134,7 +147,7 @@ async def show_order_story(visit: Visit) -> Response:
     told = await explaining.explained(visit.house.settings, story)
     return visit.show(
         "story.html", key=story["order"]["order_key"], told=told,
-        as_of_ms=visit.house.live.as_of_ms,
+        known=await visit.house.reads.definitions(), as_of_ms=visit.house.live.as_of_ms,
     )  # fmt: skip
 
 
@@ -142,7 +155,7 @@ async def reveal_order(visit: Visit) -> Response:
     """Show whose order it is, in clear; the reason and the name are on record by now."""
     visit.form.a_reason()
     story = await _story(visit, visit.form.one("key"))
-    shown = _shown(visit, story)
+    shown = await _shown(visit, story)
     shown["whole"] = await visit.house.reads.personal(story["order"]["order_key"])
     return visit.show("order.html", **shown)
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from schemas.errors import Misconfigured, OrderflowError
+from streams.annotating.leases import Leases
 from streams.console import web
 from streams.console.accounts import Accounts, Lasting
 from streams.console.live import Live
@@ -64,9 +65,12 @@ async def serve(
         live = Live(settings, reads)
         house = House(
             settings, operations, reads, accounts, live, Imports(settings), Reader(SLOW_AFTER_S),
-            web.templates(),
+            web.templates(), Leases(settings),
         )  # fmt: skip
-        await _serve(house, host, port)
+        try:
+            await _serve(house, host, port)
+        finally:
+            await house.leases.close()
 
 
 async def _serve(house: House, host: str, port: int) -> None:

@@ -25,7 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import Misconfigured
 from streams.console import (
+    annotations,
     audit,
+    definitions,
     exceptions,
     imports,
     mappings,
@@ -35,6 +37,7 @@ from streams.console import (
     signing,
     stock,
     subscribers,
+    users,
     watching,
 )
 from streams.console import order as one_order
@@ -145,7 +148,7 @@ _OWN = (
 TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
     *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *subscribers.PAGES,
-    *audit.PAGES, *_OWN,
+    *annotations.PAGES, *definitions.PAGES, *users.PAGES, *audit.PAGES, *_OWN,
 )  # fmt: skip
 
 

@@ -33,6 +33,12 @@ class Right(Word):
     STOCK = "stock"
     #: Say which SKU of ours a shop's SKU is.
     MAPPINGS = "mappings"
+    #: Note labels and fields of orders.
+    ANNOTATE = "annotate"
+    #: Say which labels and fields there are.
+    DEFINE = "define"
+    #: Say who may log in to the console, and as what.
+    USERS = "users"
     #: Read who did what in the console.
     AUDIT = "audit"
 
@@ -51,11 +57,12 @@ class Role(Word):
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.LOOK}),
     # Customer service talks with the people whose orders these are.
-    Role.SERVICE: frozenset({Right.LOOK, Right.SEE_PERSONAL, Right.EXCEPTIONS}),
-    Role.WAREHOUSE: frozenset({Right.LOOK, Right.ALERTS, Right.SHIP, Right.STOCK}),
+    Role.SERVICE: frozenset({Right.LOOK, Right.SEE_PERSONAL, Right.EXCEPTIONS, Right.ANNOTATE}),
+    Role.WAREHOUSE: frozenset({Right.LOOK, Right.ALERTS, Right.SHIP, Right.STOCK, Right.ANNOTATE}),
     # Whoever repairs a message has to see it. To overrule newer statements takes an admin, and so
-    # does telling others of the company's orders, and looking at what colleagues did.
-    Role.OPERATIONS: frozenset(Right) - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.AUDIT},
+    # does telling others of the company's orders, who may log in, and what colleagues did.
+    Role.OPERATIONS: frozenset(Right)
+    - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.USERS, Right.AUDIT},
     Role.FINANCE: frozenset({Right.LOOK}),
     Role.ADMIN: frozenset(Right),
 }
