@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from schemas.errors import CacheUnavailable
+from schemas.errors import CacheUnavailable, Misconfigured
 from streams.clock import now_ms
 from streams.settings import Settings
 
@@ -58,20 +58,15 @@ class Editors(NamedTuple):
 
 
 class Leases:
-    """The leases of one installation."""
+    """The leases of one installation; raises Misconfigured for what is no address of a Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = f"{settings.topic_prefix}console:editing:"
         self._redis: Any = None
         self._take: Any = None
         self._drop: Any = None
-        if settings.redis is not None:
-            self._redis = redis.from_url(
-                settings.redis.get_secret_value(),
-                socket_timeout=_ANSWERS_WITHIN_S,
-                socket_connect_timeout=_ANSWERS_WITHIN_S,
-                retry=Retry(NoBackoff(), 1),
-            )
+        if settings.redis:
+            self._redis = _client(settings.redis.get_secret_value())
             self._take = self._redis.register_script(_TAKE)
             self._drop = self._redis.register_script(_DROP)
 
@@ -106,6 +101,20 @@ class Leases:
 
     def _name(self, about: About) -> str:
         return self._prefix + ":".join(about)
+
+
+def _client(url: str) -> Any:
+    try:
+        return redis.from_url(
+            url,
+            socket_timeout=_ANSWERS_WITHIN_S,
+            socket_connect_timeout=_ANSWERS_WITHIN_S,
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError:
+        raise Misconfigured(
+            "Set ORDERFLOW_REDIS to an address such as redis://:password@127.0.0.1:6379/0."
+        ) from None  # the cause may repeat the address
 
 
 def _there(part: Any) -> Any:
