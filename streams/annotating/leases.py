@@ -7,6 +7,8 @@ versions in PostgreSQL. So Redis may be away or forget: the page then says that 
 A lease is held by a session and runs out by itself, `HELD_FOR_S` after the form was last heard of.
 """
 
+import contextlib
+import time
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio as redis
@@ -23,6 +25,8 @@ from streams.settings import Settings
 HELD_FOR_S: Final = 30
 #: A page would rather not know than wait for longer than this.
 _ANSWERS_WITHIN_S = 0.25
+#: And no page waits so soon after another did in vain.
+_LEFT_ALONE_S = 1.0
 
 #: What may have a form open: ("order", key) or ("exception", id).
 About = tuple[str, str]
@@ -63,11 +67,12 @@ class Leases:
     def __init__(self, settings: Settings) -> None:
         self._prefix = f"{settings.topic_prefix}console:editing:"
         self._redis: Any = None
-        self._take: Any = None
-        self._drop: Any = None
+        self._take = self._look = self._drop = None
+        self._alone_until = 0.0
         if settings.redis:
             self._redis = _client(settings.redis.get_secret_value())
             self._take = self._redis.register_script(_TAKE)
+            self._look = self._redis.register_script("return redis.call('GET', KEYS[1])")
             self._drop = self._redis.register_script(_DROP)
 
     async def close(self) -> None:
@@ -79,25 +84,34 @@ class Leases:
         """Take a lease or go on with it, unless somebody else holds it; return whoever does."""
         args = [session, msgpack.encode((name, now_ms())), HELD_FOR_S * 1_000]
         try:
-            held = await _there(self._take)(keys=[self._name(about)], args=args)
-        except (CacheUnavailable, RedisError, OSError):
+            held = await self._asked(self._take, keys=[self._name(about)], args=args)
+        except CacheUnavailable:
             return Editors(is_known=False)
         return _editors(held, session)
 
     async def look(self, about: About, session: bytes) -> Editors:
         """Return whoever has a form open."""
         try:
-            held = await _there(self._redis).get(self._name(about))
-        except (CacheUnavailable, RedisError, OSError):
+            held = await self._asked(self._look, keys=[self._name(about)])
+        except CacheUnavailable:
             return Editors(is_known=False)
         return _editors(held, session)
 
     async def drop(self, about: About, session: bytes) -> None:
         """Give a lease of ours back; where Redis is away, it runs out."""
+        with contextlib.suppress(CacheUnavailable):
+            await self._asked(self._drop, keys=[self._name(about)], args=[session])
+
+    async def _asked(self, script: Any, **of: Any) -> bytes | None:
+        """Return what Redis says; one that did not answer is left alone for a moment."""
+        if script is None or time.monotonic() < self._alone_until:
+            raise CacheUnavailable
         try:
-            await _there(self._drop)(keys=[self._name(about)], args=[session])
-        except (CacheUnavailable, RedisError, OSError):
-            return
+            said: bytes | None = await script(**of)
+        except (RedisError, OSError) as error:
+            self._alone_until = time.monotonic() + _LEFT_ALONE_S
+            raise CacheUnavailable from error
+        return said
 
     def _name(self, about: About) -> str:
         return self._prefix + ":".join(about)
@@ -115,12 +129,6 @@ def _client(url: str) -> Any:
         raise Misconfigured(
             "Set ORDERFLOW_REDIS to an address such as redis://:password@127.0.0.1:6379/0."
         ) from None  # the cause may repeat the address
-
-
-def _there(part: Any) -> Any:
-    if part is None:
-        raise CacheUnavailable("ORDERFLOW_REDIS is not set.")
-    return part
 
 
 def _editors(held: bytes | None, session: bytes) -> Editors:

@@ -88,24 +88,22 @@ _MAX = {Table.LABELS: LABELS_MAX, Table.FIELDS: FIELDS_MAX}
 
 async def definitions(connection: Any) -> Definitions:
     """Return all that is defined, on a connection or pool that may read it."""
-    labels = [label_of(row) for row in await connection.fetch(sql("labels"))]
-    fields = [field_of(row) for row in await connection.fetch(sql("custom_fields"))]
+    labels = [_label_of(row) for row in await connection.fetch(sql("labels"))]
+    fields = [_field_of(row) for row in await connection.fetch(sql("custom_fields"))]
     return Definitions({each.code: each for each in labels}, {each.code: each for each in fields})
 
 
-def label_of(row: Row) -> Label:
-    """Return a label as PostgreSQL has it."""
+def _label_of(row: Row) -> Label:
     return Label(**row)
 
 
-def field_of(row: Row) -> CustomField:
-    """Return a field as PostgreSQL has it."""
+def _field_of(row: Row) -> CustomField:
     return CustomField(**{**row, "choices": tuple(row["choices"]), "roles": tuple(row["roles"])})
 
 
 _OF: dict[Table, Callable[[Row], Definition]] = {
-    Table.LABELS: label_of,
-    Table.FIELDS: field_of,
+    Table.LABELS: _label_of,
+    Table.FIELDS: _field_of,
 }
 
 
@@ -200,13 +198,6 @@ def _refuse_nameless(by: str, why: str) -> None:
 # --- what orders carry ----------------------------------------------------------------------------
 
 
-class Noted(NamedTuple):
-    """It is as it was wished."""
-
-    now: Annotation
-    is_changed: bool
-
-
 class Overtaken(NamedTuple):
     """Somebody else was quicker; nothing was written."""
 
@@ -231,9 +222,11 @@ async def annotate(
     seen: int,
     by: str,
     role: Role,
-) -> Noted | Overtaken:
+) -> Annotation | Overtaken:
     """
     Let an order carry all of *labels*, and *fields* changed, if its version is *seen* (0: none).
+
+    Returns what it carries then; saying what it carries already changes nothing.
 
     Raises BadAnnotation, NoSuch for an order nobody knows, LedgerUnavailable.
     """
@@ -245,13 +238,13 @@ async def annotate(
         if now.version == seen:
             after = wished(now, labels, fields, known, role)
             if after.carries(now):
-                return Noted(now, is_changed=False)
+                return now
             if (written := await _write(connection, key, after, by)) is not None:
-                return Noted(written, is_changed=True)
+                return written
             # Nothing stood there, and somebody else was the first.
             now = (await _annotations(connection, "annotations_of", [key]))[key]
         if _is_so(now, labels, fields, known, role):
-            return Noted(now, is_changed=False)
+            return now
         row = await connection.fetchrow(sql("annotation_at"), key, seen)
         return Overtaken(now, annotation_of(row) if row else NOTHING)
 

@@ -43,7 +43,7 @@ class Filled(NamedTuple):
     fields: dict[str, str]
 
 
-async def show_form(visit: Visit) -> Response:
+async def show_annotation_form(visit: Visit) -> Response:
     """Show the form for one order, and take the order's lease."""
     return await _form(visit, _key(visit.asked.one("key")))
 
@@ -116,7 +116,7 @@ async def annotate_order(visit: Visit) -> Response:
     return visit.go("/order", key=key)
 
 
-async def keep_lease(visit: Visit) -> Response:
+async def keep_order_lease(visit: Visit) -> Response:
     """Keep the lease of an open form up; tell who else has it, and whether the order is another."""
     key, session = _key(visit.asked.one("key")), visit.known
     seen = visit.asked.a_number("version")
@@ -127,8 +127,8 @@ async def keep_lease(visit: Visit) -> Response:
 
 
 PAGES = (
-    Page("GET", "/order/annotate", show_form, needs=Right.ANNOTATE),
-    Page("GET", "/order/annotate/lease", keep_lease, needs=Right.ANNOTATE),
+    Page("GET", "/order/annotate", show_annotation_form, needs=Right.ANNOTATE),
+    Page("GET", "/order/annotate/lease", keep_order_lease, needs=Right.ANNOTATE),
     Page(
         "POST", "/order/annotate", annotate_order,
         needs=Right.ANNOTATE, did="order.annotate", about=("key",),

@@ -129,7 +129,7 @@ async def exception_changes(visit: Visit) -> Response:
     return changes(visit, ("exception", (await _one(visit, visit.asked.one("id")))["id"]))
 
 
-async def keep_lease(visit: Visit) -> Response:
+async def keep_exception_lease(visit: Visit) -> Response:
     """Keep the lease of an open form up; tell who else has it, and whether it was edited."""
     row, session = await _one(visit, visit.asked.one("id")), visit.known
     seen = visit.asked.a_number("edits")
@@ -208,7 +208,7 @@ PAGES = (
     ),
     Page("GET", "/exception", show_exception, needs=Right.LOOK),
     Page("GET", "/exception/changes", exception_changes, needs=Right.EXCEPTIONS),
-    Page("GET", "/exception/lease", keep_lease, needs=Right.EXCEPTIONS),
+    Page("GET", "/exception/lease", keep_exception_lease, needs=Right.EXCEPTIONS),
     Page(
         "POST", "/exception/reveal", reveal_exception,
         needs=Right.SEE_PERSONAL, did="exceptions.reveal", about=("id",),

@@ -13,8 +13,6 @@ from starlette.responses import Response, StreamingResponse
 from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Rejected
 from schemas.orders import Status
-from streams.annotating.definitions import Definitions
-from streams.annotating.leases import Editors
 from streams.cli import explaining
 from streams.console.page import Page, Visit
 from streams.drawings import STATUSES
@@ -72,15 +70,8 @@ async def _story(visit: Visit, key: str) -> Row:
 
 async def _shown(visit: Visit, story: Row) -> dict[str, Any]:
     """Return what the page needs of *story*, without what is personal."""
-    known = await visit.house.reads.definitions()
-    about = ("order", story["order"]["order_key"])
-    editors = await visit.house.leases.look(about, visit.known.id)
-    return _composed(visit, story, known, editors)
-
-
-def _composed(visit: Visit, story: Row, known: Definitions, editors: Editors) -> dict[str, Any]:
     told = explaining.composed(story, [])
-    order = story["order"]
+    order, house = story["order"], visit.house
     status = order["status"] or order["platform_status"]
     return {
         "order": order,
@@ -93,11 +84,11 @@ def _composed(visit: Visit, story: Row, known: Definitions, editors: Editors) ->
         "more": max(0, len(told["decisions"]) - DECISIONS_SHOWN),
         "links": explaining.links,
         "details": story["details"],
-        "known": known,
-        "editors": editors,
+        "known": await house.reads.definitions(),
+        "editors": await house.leases.look(("order", order["order_key"]), visit.known.id),
         "newer": None,
         "annotation": story["annotation"],
-        "as_of_ms": visit.house.live.as_of_ms,
+        "as_of_ms": house.live.as_of_ms,
         "whole": None,
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from streams.annotating import table
+from streams.annotating.leases import HELD_FOR_S
 from streams.clock import new_id
 from streams.operations.rights import Role
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
@@ -70,6 +71,11 @@ class Watched:
 
     def flush(self) -> None:
         asyncio.run(self._redis.do("FLUSHALL"))
+
+    def lasts_ms(self) -> list[int]:
+        """How long each lease that is held lasts, if its form is not heard of."""
+        keys = asyncio.run(self._redis.do("KEYS", "*console:editing:*"))
+        return [asyncio.run(self._redis.do("PTTL", key.decode())) for key in keys]
 
     def stop_redis(self) -> None:
         self._redis.stop()
@@ -438,17 +444,21 @@ def test_orders_are_not_labelled_where_it_cannot_be(
 
 
 def test_who_opens_a_form_shows_to_others_until_it_is_closed(watched: Watched) -> None:
+    watched.flush()
     service, operations = watched.of(Role.SERVICE), watched.of(Role.OPERATIONS)
 
     first = form_of(service, OTHER)
     second = form_of(operations, OTHER)
     looking = watched.of(Role.VIEWER).ask(f"/order/part?key={OTHER}").text
     kept = operations.ask(f"/order/annotate/lease?key={OTHER}&version=0").text
+    lasts = watched.lasts_ms()
     service.ask("/order/annotate", filled(first))
     after = operations.ask(f"/order/annotate/lease?key={OTHER}&version=0").text
     turned = service.ask(f"/order/annotate/lease?key={OTHER}&version=0").text
 
     assert "正在编辑" not in first.text
+    assert len(lasts) == 1
+    assert 0 < lasts[0] <= HELD_FOR_S * 1_000
     for each in (second.text, looking, kept):
         assert "service-mei 正在编辑，始于 <time" in each
     # The lease was given back with the form, and the next one has it.

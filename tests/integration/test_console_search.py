@@ -324,3 +324,72 @@ async def test_the_console_role_may_do_its_own_and_nothing_else(database: Databa
         async with database.connected(role) as connection:
             with pytest.raises(Exception, match="permission denied"):
                 await connection.execute(statement)
+
+
+async def test_who_notes_things_writes_no_history_of_it_and_changes_no_code(
+    database: Database,
+) -> None:
+    for role, statement in (
+        ("operations", "UPDATE labels SET code = 'x'"),
+        ("operations", "UPDATE custom_fields SET kind = 'text'"),
+        ("operations", "DELETE FROM labels"),
+        ("operations", "DELETE FROM order_annotations"),
+        ("operations", "UPDATE definition_changes SET by = 'x'"),
+        ("operations", "INSERT INTO order_annotation_words VALUES ('x', now(), 'x')"),
+        ("operations", "DELETE FROM order_annotation_changes"),
+        ("reader", "UPDATE labels SET zh = 'x'"),
+        ("ledger", "SELECT * FROM order_annotations"),
+        ("console", "SELECT * FROM labels"),
+    ):
+        async with database.connected(role) as connection:
+            with pytest.raises(Exception, match="permission denied"):
+                await connection.execute(statement)
+
+
+async def test_whatever_a_writer_forgot_to_ask_a_version_is_the_next_one(
+    filled: Database,
+) -> None:
+    key = "mall:main:5"
+    async with filled.connected() as connection:
+        await connection.execute(
+            "UPDATE order_annotations SET version = 2, words = '{label:a}', labels = '{a}'"
+            " WHERE order_key = $1",
+            key,
+        )
+        for statement in (
+            "UPDATE order_annotations SET version = 2 WHERE order_key = $1",
+            "UPDATE order_annotations SET version = 9 WHERE order_key = $1",
+            "INSERT INTO order_annotations VALUES ($1 || 'x', 1, '{}', '{}', '{}', now(), 'mei')",
+        ):
+            with pytest.raises(Exception, match="annotated"):
+                await connection.execute(statement, key)
+
+    assert await filled.rows(
+        "SELECT version, labels_before, labels FROM order_annotation_changes WHERE order_key = $1"
+        " ORDER BY version",
+        key,
+    ) == [(1, [], ["vip"]), (2, ["vip"], ["a"])]
+    assert await filled.rows(
+        "SELECT word FROM order_annotation_words WHERE order_key = $1", key
+    ) == [("label:a",)]
+
+
+async def test_a_mark_changes_with_what_is_noted_and_with_an_exception(filled: Database) -> None:
+    key, seen = "mall:main:9", set()
+    async with Reads(filled.reader) as reads, filled.connected() as connection:
+        seen.add((await reads.marks([key], []))["order", key])
+        await connection.execute(
+            "UPDATE order_annotations SET version = version + 1 WHERE order_key = $1", key
+        )
+        seen.add((await reads.marks([key], []))["order", key])
+        await connection.execute(
+            "INSERT INTO parked (id, stage, cause, field, reason, topic, partition, record_offset,"
+            " key, value, attempts, first_seen_at, last_seen_at)"
+            " VALUES ('a/0/1', 'intake', 'bug', '', '', 'a', 0, 1, '', '', 1, now(), now())"
+        )
+        for change in ("attempts = 2", "edits = 1", "settled_at = now()"):
+            seen.add((await reads.marks([], [], ["a/0/1"]))["exception", "a/0/1"])
+            await connection.execute(f"UPDATE parked SET {change}")  # noqa: S608  ours
+        seen.add((await reads.marks([], [], ["a/0/1"]))["exception", "a/0/1"])
+
+    assert len(seen) == 6
