@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from streams.annotating import table
+from streams.annotating.definitions import CustomField, Kind, Label
 from streams.annotating.leases import HELD_FOR_S
 from streams.clock import new_id
 from streams.operations.rights import Role
@@ -40,23 +41,27 @@ pytestmark = pytest.mark.stack
 OTHER = f"taobao:samples:{TAOBAO}"
 
 
+DEFINED = (
+    Label("vip", "贵宾", "VIP", "purple"),
+    Label("care", '小心 <b>"轻放"</b>', "", "red"),
+    Label("old", "旧", "Old"),
+    CustomField("gift", "赠品", "Gift", Kind.CHOICE, ("红", "蓝")),
+    CustomField("note", "备注", "Note", most="40"),
+    CustomField("weight", "重量", "Weight", Kind.NUMBER, least="0", roles=("warehouse",)),
+)
+
+
 @pytest.fixture(scope="module")
 def defined(shop: Shop) -> Shop:
     """The house with a few labels and fields."""
-    house = shop.house
-    for code, zh, colour in (("vip", "贵宾", "purple"), ("care", '小心 <b>"轻放"</b>', "red")):
-        house.answer("labels", "add", code, "--zh", zh, "--colour", colour, "--reason", "开店")
-    house.answer("labels", "add", "old", "--zh", "旧", "--reason", "开店")
-    house.answer("labels", "retire", "old", "--reason", "不用了")
-    house.answer(
-        "fields", "add", "gift", "--zh", "赠品", "--kind", "choice", "--choice", "红",
-        "--choice", "蓝", "--reason", "开店",
-    )  # fmt: skip
-    house.answer("fields", "add", "note", "--zh", "备注", "--most", "40", "--reason", "开店")
-    house.answer(
-        "fields", "add", "weight", "--zh", "重量", "--kind", "number", "--least", "0",
-        "--role", "warehouse", "--reason", "开店",
-    )  # fmt: skip
+    dsn = shop.house.env["ORDERFLOW_POSTGRES_OPERATIONS"]
+
+    async def define() -> None:
+        for each in DEFINED:
+            await table.add(dsn, each, "li", "开店")
+        await table.retire(dsn, table.Table.LABELS, "old", "li", "不用了", again=False)
+
+    asyncio.run(define())
     return shop
 
 
@@ -200,7 +205,8 @@ def test_a_field_keeps_its_kind_and_orders_keep_what_it_allows_no_more(defined: 
     assert "小</dd>" in kept.text
     assert (no_more.status, "须选择其选项之一" in no_more.text) == (400, True)
     # What is retired is shown, and filled in by nobody.
-    defined.house.answer("fields", "retire", "box", "--reason", "停用")
+    version = changed.field("/field/retire", "version")
+    operations.ask("/field/retire", a_definition(defined, "/field", code="box", version=version))
     after = form_of(service, OTHER)
     assert "field.box" not in filled(after)
     assert "小</dd>" in after.text
@@ -236,7 +242,7 @@ def test_a_definition_that_cannot_be_is_refused_in_words(
     answer = defined.of(Role.OPERATIONS).ask(path, form)
 
     assert (answer.status, says in answer.text) == (status, True), answer.text[-800:]
-    assert "bad" not in [each["code"] for each in defined.house.answer("labels", "list")["labels"]]
+    assert ">bad</a>" not in defined.of(Role.OPERATIONS).ask("/labels").text
 
 
 def test_the_command_line_says_what_cannot_be_defined(defined: Shop) -> None:
@@ -259,12 +265,11 @@ def test_the_command_line_says_what_cannot_be_defined(defined: Shop) -> None:
 def test_there_are_so_many_labels_and_no_more(
     defined: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = len(defined.house.answer("labels", "list")["labels"])
-    monkeypatch.setitem(table._MAX, table.Table.LABELS, there)
+    monkeypatch.setitem(table._MAX, table.Table.LABELS, len(DEFINED[:3]))
     dsn = defined.house.env["ORDERFLOW_POSTGRES_OPERATIONS"]
 
     with pytest.raises(table.AsItIs, match="as many as there may be"):
-        asyncio.run(table.add(dsn, table.Label("one-more", "x", "x"), "mei", "x"))
+        asyncio.run(table.add(dsn, Label("one-more", "x", "x"), "mei", "x"))
 
 
 # --- on an order ----------------------------------------------------------------------------------
