@@ -13,6 +13,7 @@ import typer
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
 from streams.cli import (
     alerting,
+    annotating,
     announcing,
     auditing,
     availability,
@@ -81,6 +82,7 @@ consoling.add_to(app)
 polling.add_to(app)
 alerting.add_to(app)
 subscribing.add_to(app)
+annotating.add_to(app)
 
 
 def main() -> None:

@@ -84,6 +84,8 @@ CALLBACKS_GRANTS: dict[str, str] = {
     "delivery_attempts": "SELECT, INSERT, DELETE",
     "parked": "SELECT, INSERT, UPDATE",
 }
+#: Of a label or field all but what it is called by, and of what kind it is.
+_DEFINITION = "version, zh, en, retired_at, changed_at, changed_by, changed_why"
 #: What people's changes may do: settle what is parked, pause intake, import, see to alerts and to
 #: subscribers, whose secrets they write and cannot read. They make no keys.
 OPERATIONS_GRANTS: dict[str, str] = {
@@ -130,6 +132,14 @@ OPERATIONS_GRANTS: dict[str, str] = {
     "settlement_names": "SELECT, INSERT, UPDATE",
     "settlement_orders": "SELECT, INSERT, UPDATE, DELETE",
     "settlement_resolutions": "SELECT, INSERT",
+    # Labels and fields, and which orders carry them. Triggers keep the history and the index.
+    "labels": f"SELECT, INSERT, UPDATE ({_DEFINITION}, colour)",
+    "custom_fields": f"SELECT, INSERT, UPDATE ({_DEFINITION}, choices, least, most, roles)",
+    "definition_changes": "SELECT",
+    "order_annotations": "SELECT, INSERT,"
+    " UPDATE (version, labels, fields, words, changed_at, changed_by)",
+    "order_annotation_changes": "SELECT",
+    "order_annotation_words": "SELECT",
 }
 #: What the console may do by itself: see to its users and their sessions, and say what was done.
 CONSOLE_GRANTS: dict[str, str] = {
@@ -139,6 +149,11 @@ CONSOLE_GRANTS: dict[str, str] = {
     "console_attempts": "SELECT, INSERT, DELETE",
     "console_audit": "SELECT, INSERT, UPDATE (outcome, said)",
 }
+#: What people note of orders: the reader sees it, also where no role is there that notes anything.
+NOTED = (
+    "labels", "custom_fields", "order_annotations", "order_annotation_changes",
+    "order_annotation_words", "definition_changes",
+)  # fmt: skip
 #: Not even the reader sees these.
 CLOSED = frozenset({"operator_keys", "subscriber_secrets", *CONSOLE_GRANTS})
 #: Taken by whoever changes rights or partitions, for the length of a transaction.
@@ -232,6 +247,7 @@ def grants(
     """Return the statements that give the roles their rights and nothing more."""
     looker = _quoted(reader)
     statements = _given(GRANTS, _quoted(ledger), looker)
+    statements.append(f"GRANT SELECT ON {', '.join(NOTED)} TO {looker}")
     if poller is not None:
         statements += _given(POLLER_GRANTS, _quoted(poller), looker)
         statements.append(POLLER_READS.format(_quoted(poller)))
