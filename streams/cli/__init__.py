@@ -18,6 +18,7 @@ from streams.cli import (
     availability,
     consoling,
     exceptions,
+    graying,
     importing,
     listening,
     looking,
@@ -33,6 +34,7 @@ from streams.cli import (
     running,
     setting_up,
     shipping,
+    sizing,
     subscribing,
 )
 from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
@@ -65,6 +67,7 @@ auditing.add_to(app)
 reconciling.add_to(app)
 exceptions.add_to(app)
 pausing.add_to(app)
+graying.add_to(app)
 operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
@@ -75,6 +78,7 @@ consoling.add_to(app)
 polling.add_to(app)
 alerting.add_to(app)
 subscribing.add_to(app)
+sizing.add_to(app)
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ async def at_work(database: Database) -> AsyncIterator[list[int]]:
                 async with connection.transaction():
                     await connection.fetchval("SELECT count(*) FROM order_events")
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(enough.wait(), 1.5)
+                        await asyncio.wait_for(enough.wait(), 0.2)
 
     async with asyncio.TaskGroup() as group:
         for worker in range(len(written)):
