@@ -7,8 +7,8 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus, amtool, libfaketime, Kustomize and the schemas of Kubernetes
-                   into .local/tools, for tests
+    tools          promtool, prometheus, amtool, libfaketime, Kustomize and the schemas of
+                   Kubernetes into .local/tools, for tests
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
