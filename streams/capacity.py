@@ -20,10 +20,11 @@ GATEWAY_US = 400.0  # `bench gateway`
 INTAKE_US = 41.0  # `bench intake`, payloads as they are sent
 HOLD_US = 11.5  # `bench reserve`, an outcome of the stock keeper
 LINES = 3
-ORDERS_KEEPER_US = 60.0
-LEDGER_US = 60.0
-BROKER_US = 60.0
-POSTGRES_US = 60.0
+# `bench flow --saturate`: shares of the whole, "Who does what of an order".
+ORDERS_KEEPER_US = 25.0
+LEDGER_US = 29.0
+BROKER_US = 26.0
+POSTGRES_US = 335.0
 #: Bytes an order's whole life leaves on the topics, once, and in PostgreSQL with its indexes.
 TOPIC_BYTES = 22_300
 POSTGRES_BYTES = 10_300
