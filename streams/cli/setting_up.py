@@ -1,7 +1,7 @@
 """Commands that make an installation ready: topics, migrate, partitions, reference."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -274,13 +274,25 @@ def show_reference(*, as_json: AsJson = False) -> None:
         return
     shown = table("Reference data", "kind", "platform", "shop", "what")
     for key, entry in entries.items():
-        what = (
-            f"{entry['theirs']} is {entry['ours']}"
-            if key.startswith("sku/")
-            else f"holds {entry.get('hold_for_ms', 900_000) / 1000:g} s, "
-            f"SKUs {entry.get('sku_mapping', 'identity')}"
-        )
+        what = _what(key.split("/")[0], entry)
         shown.add_row(
             key.split("/")[0], cell(entry.get("platform")), cell(entry.get("shop")), cell(what)
         )
     console().print(shown)
+
+
+def _what(kind: str, entry: dict[str, Any]) -> str:
+    match kind:
+        case "sku":
+            return f"{entry['theirs']} is {entry['ours']}"
+        case "kit":
+            return f"{entry['sku']} of {len(entry['parts'])} parts"
+        case "pause":
+            return "its messages are read" if entry.get("resuming") else "its messages wait"
+        case "gray":
+            return (
+                f"{entry['permille'] / 10:g} % of the shops are read by version {entry['version']}"
+            )
+        case _:
+            held = entry.get("hold_for_ms", 900_000) / 1000
+            return f"holds {held:g} s, SKUs {entry.get('sku_mapping', 'identity')}"
