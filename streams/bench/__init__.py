@@ -215,6 +215,24 @@ def availability(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench join\n\n"
+    "$ orderflow bench join --rate 2000 --seconds 30 --json | tail -1"
+)
+def join(
+    *,
+    rate: Annotated[int, typer.Option("--rate", min=100, help="Commands a second.")] = 10_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=9, help="A third each.")] = 45.0,
+    as_json: AsJson = False,
+) -> None:
+    """Let a second worker join under load, and go: how long a partition stands still."""
+    from streams.bench.join import Job, measure
+    from streams.bench.showing import joined
+
+    job = Job(rate=rate, seconds=seconds)
+    _show(lambda settings, say: measure(settings, job, say), joined, as_json=as_json)
+
+
+@app.command(
     "import",
     epilog="Examples:\n\n$ orderflow bench import\n\n"
     "$ orderflow bench import --rows 2000 --xlsx --json | tail -1",

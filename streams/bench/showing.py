@@ -99,6 +99,24 @@ def expired(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def joined(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench join`."""
+    shown = table(
+        f"{cell(figures['rate'])} commands a second on {figures['partitions']} partitions",
+        "", "#one worker", "#a second joins", "#it goes",
+    )  # fmt: skip
+    for name, said in (
+        ("pause_ms", "longest pause of a partition, ms"),
+        ("pause_median_ms", "of the median partition, ms"),
+        ("late_p99_ms", "command to answer, p99 ms"),
+    ):
+        shown.add_row(
+            said, *(cell(figures[f"{each}_{name}"]) for each in ("alone", "joining", "leaving"))
+        )
+    to.print(shown)
+    _on(to, figures)
+
+
 def acknowledged(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench gateway`."""
     rate = cell(figures["rate"])

@@ -547,3 +547,9 @@ UPDATE holds SET ended_at = clock_timestamp(), moves = '' WHERE sku = $1 AND ord
 -- name: rebuild_quota
 -- Write what a quota has left anew.
 UPDATE quotas SET remains = $3 WHERE sku = $1 AND quota = $2;
+
+-- name: orders_by_adapter
+-- Of one platform ($1), by which version of its adapter those were read that came since ($2, s).
+SELECT adapter, count(*) FROM orders
+WHERE platform = $1 AND received_at >= to_timestamp($2) AND adapter IS NOT NULL
+GROUP BY adapter ORDER BY adapter;

@@ -1,5 +1,5 @@
 """
-Builds and keeps the schema: migrations, roles, monthly partitions. Only the owner role runs this.
+Builds and keeps the schema: migrations and rights. Only the owner role runs this.
 
 Promises that everything here may run again at any time, on any number of machines at once, and
 that no secret reaches a log or an error.
@@ -7,7 +7,6 @@ that no secret reaches a log or an error.
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from io import StringIO
@@ -19,21 +18,10 @@ from alembic import command
 from alembic.config import Config
 
 from schemas.errors import Misconfigured
+from streams.postgres import months
 from streams.postgres.connecting import connected
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-#: Months kept ready before the current one and after it.
-MONTHS_BEFORE = 1
-MONTHS_AFTER = 3
-#: Partitioned by month of `at` -> the columns that a row is moved with (not the generated one).
-TRAILS: dict[str, tuple[str, ...]] = {
-    "order_events": ("order_key", "version", "at", "event", "body"),
-    "stock_ledger": (
-        "sku", "version", "at", "verb", "quantity", "source", "target", "available", "locked",
-        "occupied", "reserved", "frozen", "order_key", "deadline_at", "command_id", "operator",
-        "reason", "cause", "shortfall", "held", "quota", "chain",
-    ),
-}  # fmt: skip
 #: What the ledger role may do. The trails, and what is recorded once, are never changed.
 GRANTS: dict[str, str] = {
     "orders": "SELECT, INSERT, UPDATE",
@@ -156,8 +144,6 @@ NOTED = (
 )  # fmt: skip
 #: Not even the reader sees these.
 CLOSED = frozenset({"operator_keys", "subscriber_secrets", *CONSOLE_GRANTS})
-#: Taken by whoever changes rights or partitions, for the length of a transaction.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('orderflow schema'))"
 #: Alembic keeps its context in module globals, so one thread at a time.
 _THREAD = threading.Lock()
 _connected = partial(connected, name="orderflow-schema")
@@ -194,10 +180,10 @@ async def migrate(
     await asyncio.to_thread(_upgrade, owner, applied)
     # At once, so that a ledger at work never sees its rights gone.
     async with _connected(owner) as connection, connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await connection.execute(months.ONE_AT_A_TIME)
         for statement in grants(ledger, reader, poller, operations, callbacks, console):
             await connection.execute(statement)
-    await ensure_partitions(owner)
+    await months.ensure(owner)
     return applied
 
 
@@ -225,15 +211,15 @@ def offline_sql(
     output = StringIO()
     with _THREAD:
         command.upgrade(_config(output=output), "head", sql=True)
-    months = (
+    around = (
         f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {trail}"
         f" FOR VALUES FROM ('{first:%Y-%m-%d}Z') TO ('{after:%Y-%m-%d}Z');"
-        for trail in TRAILS
-        for name, first, after in months_of(trail, datetime.now(UTC))
+        for trail in months.TRAILS
+        for name, first, after in months.months_of(trail, datetime.now(UTC))
     )
     given = grants(ledger, reader, poller, operations, callbacks, console)
     rights = (f"{statement};" for statement in given)
-    return "\n".join([output.getvalue(), *rights, *months, ""])
+    return "\n".join([output.getvalue(), *rights, *around, ""])
 
 
 def grants(
@@ -274,68 +260,3 @@ def _given(tables: dict[str, str], writer: str, looker: str) -> list[str]:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-# --- partitions -----------------------------------------------------------------------------------
-
-
-async def ensure_partitions(
-    owner: str, *, now: datetime | None = None, months_after: int = MONTHS_AFTER
-) -> list[str]:
-    """
-    Create what is missing of the months around *now*; return the names of the new partitions.
-
-    Rows of such a month that the default partition caught meanwhile move into it.
-    Raises LedgerUnavailable, Misconfigured.
-    """
-    made = []
-    async with _connected(owner) as connection:
-        for trail, columns in TRAILS.items():
-            for name, first, after in months_of(trail, now or datetime.now(UTC), months_after):
-                if await _ensure_month(connection, trail, columns, name, first, after):
-                    made.append(name)
-    return made
-
-
-def months_of(
-    trail: str, now: datetime, months_after: int = MONTHS_AFTER
-) -> Iterator[tuple[str, datetime, datetime]]:
-    """Yield name, first instant and end of each monthly partition around *now*, in UTC."""
-    at = now.astimezone(UTC)
-    this = at.year * 12 + at.month - 1
-    for month in range(this - MONTHS_BEFORE, this + months_after + 1):
-        first = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        after = datetime((month + 1) // 12, (month + 1) % 12 + 1, 1, tzinfo=UTC)
-        yield f"{trail}_{first:%Y_%m}", first, after
-
-
-async def _ensure_month(
-    connection: Any,
-    trail: str,
-    columns: tuple[str, ...],
-    name: str,
-    first: datetime,
-    after: datetime,
-) -> bool:
-    names = ", ".join(columns)
-    async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
-        if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
-            return False
-        await connection.execute(
-            f"CREATE TABLE {name} (LIKE {trail} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
-            " INCLUDING GENERATED)"
-        )
-        # Nobody may add to the default partition between the move and the attachment.
-        await connection.execute(f"LOCK TABLE {trail} IN ACCESS EXCLUSIVE MODE")
-        await connection.execute(
-            f"WITH moved AS (DELETE FROM {trail}_default WHERE at >= $1 AND at < $2"  # noqa: S608  our own names
-            f" RETURNING {names}) INSERT INTO {name} ({names}) SELECT {names} FROM moved",
-            first,
-            after,
-        )
-        await connection.execute(
-            f"ALTER TABLE {trail} ATTACH PARTITION {name}"
-            f" FOR VALUES FROM ('{first:%Y-%m-%d}Z') TO ('{after:%Y-%m-%d}Z')"
-        )
-    return True

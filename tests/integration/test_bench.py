@@ -132,3 +132,9 @@ def test_a_percentile_is_a_value_that_was_met():
 def _answer(settings: Settings) -> Heard:
     (first,) = holds(0, 1, 10)
     return Heard(0, b"", seal(StockAnswered(order=first.order, sku=first.sku, attempt=1)), 0)
+
+
+def test_a_worker_joins_and_goes_and_every_command_is_answered_once(stack: dict[str, str]):
+    found = bench(stack, "join", "--rate", "200", "--seconds", "9")
+
+    assert {"alone_pause_ms", "joining_pause_ms", "leaving_pause_ms", "machine"} <= found.keys()
