@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo lock fuzz fmt prometheus
+.PHONY: help venv up down clean check test demo lock fuzz simulate fmt prometheus
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -62,6 +62,9 @@ lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 
 fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave an adapter
 	$(BIN)/python -m tests.adapters.fuzzing --minutes $(or $(MINUTES),20) $(ARGS)
+
+simulate: venv ## live through SEEDS=5000 simulated towns under faults, on all cores; ARGS="--seed 7 --trace"
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),5000) $(ARGS)
 
 prometheus: venv ## fetch promtool and amtool, and try the rules for Prometheus
 	@$(STACK) tools

@@ -1,4 +1,4 @@
-"""What a day nobody planned is made of: lines of orders, lives of orders, what people do by hand."""
+"""What a day nobody planned is made of: orders with their lines, and what people do by hand."""
 
 from random import Random
 from typing import Any

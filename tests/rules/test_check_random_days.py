@@ -38,8 +38,9 @@ def a_random_day(seed: int) -> Evidence:
         if what < 0.55:
             status = dice.choice(LIFE) if what < 0.5 else Status.CANCELLED
             day.say(
-                status, *some_lines(dice), order=dice.choice(ORDERS), at=step - dice.choice([0, 0, 5]),
-                partial=seed % 5 == 0, quota=dice.choice(["", QUOTA]), partition=step % 2,
+                status, *some_lines(dice), order=dice.choice(ORDERS),
+                at=step - dice.choice([0, 0, 5]), partial=seed % 5 == 0,
+                quota=dice.choice(["", QUOTA]), partition=step % 2,
             )  # fmt: skip
         elif what < 0.85:
             day.house.tell(by_hand(dice, day.house.now_ms))

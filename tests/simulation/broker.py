@@ -7,7 +7,7 @@ and whether, is decided by whoever steps the town.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,8 +50,8 @@ class Network:
         self.requests: dict[tuple[int, Lane], deque[Request]] = {}
         #: Answers that only take their time.
         self.delays: list[tuple[Worker, asyncio.Future[None]]] = []
-        #: How many batches have arrived from somebody who was dead or stopped.
-        self.late = 0
+        #: Topic -> batches that arrived from a process that was dead, stopped or put out.
+        self.late: Counter[str] = Counter()
 
     @property
     def quiet(self) -> bool:
@@ -73,6 +73,11 @@ class Network:
             self.delays.append((worker, wait))
         await wait
 
+    def is_late(self, which: tuple[int, Lane]) -> bool:
+        """Was a queue's sender killed, stopped or put out meanwhile?"""
+        worker = self.requests[which][0].worker
+        return not worker.alive or worker.generation_is_over
+
     def arrive(self, which: tuple[int, Lane], *, forgotten: bool = False) -> None:
         """Append the first batch of a queue, and answer whoever still hears it."""
         queue = self.requests[which]
@@ -82,14 +87,14 @@ class Network:
         worker, lane, batch, ack = request
         log, now_ms = self._log(*lane), self._now_ms()
         base = len(log)
-        read = MemoryRecords(bytes(batch._build())).next_batch()  # noqa: SLF001  what goes over the wire
+        read = MemoryRecords(bytes(batch._build())).next_batch()
         assert read is not None
         log += [
             Record(base + nth, now_ms, each.key, each.value, tuple(each.headers))
             for nth, each in enumerate(read)
         ]
-        if not worker.alive or worker.stopped:
-            self.late += 1
+        if not worker.alive or worker.generation_is_over:
+            self.late[lane[0]] += 1
         worker.hear(lambda: ack.done() or ack.set_result(Ack(-1 if forgotten else base)))
 
     def pass_by(self, nth: int) -> None:
@@ -134,14 +139,14 @@ class Consumer:
     def __init__(self, worker: "Worker", log: Logs) -> None:
         self._worker = worker
         self._log = log
-        self.assigned: set[TP] = set()
+        self.assigned: list[TP] = []
         self.reads: dict[TP, int] = {}
         self.paused: set[TP] = set()
         self.polls = 0
 
-    def poll(self, tp: TP, records_max: int) -> list[Record]:
-        """Return what one poll brings of *tp*."""
-        start = self.reads[tp]
+    def poll(self, tp: TP, records_max: int, again: int = 0) -> list[Record]:
+        """Return what one poll brings of *tp*; the last *again* records once more before it."""
+        start = max(0, self.reads[tp] - again)
         found = [each for each in self._log(*tp)[start : start + records_max] if each is not None]
         self.reads[tp] = start + len(found)
         self.polls += 1
@@ -155,11 +160,11 @@ class Consumer:
             if tp not in self.paused and at < len(self._log(*tp))
         ]
 
-    def assignment(self) -> set[TP]:
+    def assignment(self) -> list[TP]:
         """Return what is ours."""
         return self.assigned
 
-    def topic_partitions(self, topic: str) -> int | None:  # noqa: ARG002  the engine's signature
+    def topic_partitions(self, topic: str) -> int | None:
         """Nobody changes a partition count here."""
         return None
 
@@ -191,7 +196,7 @@ class Consumer:
         """Read them no more."""
         self.paused |= set(tps)
 
-    async def report(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  the engine's signature
+    async def report(self, offsets: Mapping[TP, int]) -> bool:
         """Nobody looks at lag here."""
         await self._worker.awake()
         return True
@@ -230,7 +235,7 @@ class _Reader:
         assert tp == self._tp
         self._at = offset
 
-    async def position(self, tp: TP) -> int:  # noqa: ARG002  theirs
+    async def position(self, tp: TP) -> int:
         return self._at
 
     async def getmany(self, *_: Any, **__: Any) -> "dict[TP, list[Record]]":

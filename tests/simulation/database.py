@@ -6,7 +6,6 @@ server promises is kept: all of a transaction or nothing, one at a time on the r
 nothing of one whose client has gone. `tests/integration/test_ledger_postgres.py` has the real one.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ MERGED = {
     "quotas": (("sku", "quota"), True),
     "order_details": (("order_key",), True),
 }
-#: Column of an order -> the facets with which it is taken; the others are taken where they are said.
+#: Column of an order -> the facets with which it is taken; others are taken where they are said.
 _SNAPSHOT = (
     "platform_status", "status_said", "currency", "total_minor", "shipping_minor",
     "discount_minor", "tax_minor", "paid_minor", "created_at", "paid_at", "shipped_at",
@@ -274,18 +273,12 @@ class Connection:
                     database.positions.setdefault(where, 0)
             case "advance_positions":
                 stand = [row for row in rows if database.positions.get(row[:2]) == row[2]]
-                self._later(
-                    lambda: database.positions.update({row[:2]: row[3] for row in stand})
-                )
+                self._later(lambda: database.positions.update({row[:2]: row[3] for row in stand}))
                 return f"UPDATE {len(stand)}"
             case "remember_sources":
-                self._later(
-                    lambda: database.sources.update({row[:3]: row[3:] for row in rows})
-                )
+                self._later(lambda: database.sources.update({row[:3]: row[3:] for row in rows}))
             case "keep_answers":
-                self._later(
-                    lambda: [database.answers.setdefault(row[0], row) for row in rows]
-                )
+                self._later(lambda: [database.answers.setdefault(row[0], row) for row in rows])
             case _:
                 return self._merge(name, rows)
         return f"INSERT 0 {len(rows)}"
@@ -313,4 +306,3 @@ _NAMES = {
         "forget_lines", "chain_heads", "keep_answers", *STAGED,
     )
 }  # fmt: skip
-

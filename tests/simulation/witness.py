@@ -6,6 +6,7 @@ the house (import-linter keeps it so). Here they look after each step at what it
 the end the whole check is run on the logs and on what the ledger wrote.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,17 +18,29 @@ from streams.check.run import OF_POSTGRES
 from streams.check.stock import StockFold
 from streams.check.wire import (
     STATE_KEY,
+    Event,
+    Letter,
     fingerprint,
     open_announcement,
     open_event,
     open_letter,
     open_row,
 )
-from streams.check.words import CANCELLED, GONE, STILL_HELD, may_follow
+from streams.check.words import CANCELLED, GONE, INBOXES, STILL_HELD, may_follow
 from tests.simulation.database import Database
 from tests.simulation.house import Record
 
 Logs = Mapping[tuple[str, int], Sequence[Record | None]]
+
+
+#: What a command is told that is asked again after a day.
+TOO_OLD = "too_old"
+#: A refusal that nothing remembers: there is no order yet, so there is no row to keep it in.
+UNKNOWN_ORDER = "unknown_order"
+
+_INBOX_TOPICS = frozenset(INBOXES.values())
+_VERDICTS = frozenset({"order.reserved", "order.short"})
+_TELLS_STATUS = _VERDICTS | {"order.status"}
 
 
 class Violation(AssertionError):  # noqa: N818  the word of the check
@@ -59,7 +72,10 @@ class Witness:
         self._lanes = Lanes(self._claims["I7"])
         self._stock = StockFold(self._claims)
         self._stories: dict[str, _Story] = {}
-        #: Changelog partition -> position of its newest commit.
+        #: Id of an operator's command -> why it was refused, or None.
+        self._answers: dict[str, str | None] = {}
+        #: Inbox partition -> when something was appended there.
+        self._appended: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
         self.records = 0
 
     @property
@@ -80,32 +96,56 @@ class Witness:
                         self._take(topic, record, Place(topic, partition, offset))
             elif topic in CHANGELOGS:
                 self._whole(topic, partition, [each for each in log[start:] if each is not None])
-        for id_, claim in self._claims.items():
-            if claim.violations:
-                raise Violation(id_, str(claim.examples[0]))
+        for id_ in self._claims:
+            self._say(id_)
+
+    def _say(self, id_: str) -> None:
+        claim = self._claims[id_]
+        if claim.violations:
+            raise Violation(id_, str(claim.examples[0]))
 
     def _take(self, topic: str, record: Record, place: Place) -> None:
         self.records += 1
+        if topic in _INBOX_TOPICS:
+            self._appended[topic, place.partition].add(record.timestamp)
         if (said := open_announcement(record)) is not None:
             self._lanes.announce(said.sender, said.epoch, place)
-            return
-        if not topic.endswith("-events"):
-            letter = open_letter(record.value)
-            if letter is not None and letter.sender:
-                self._lanes.fresh(
-                    letter.sender, letter.epoch, letter.number, fingerprint(record), place
-                )
-            return
+        elif topic.endswith("-events"):
+            self._take_event(topic, record, place)
+        elif (letter := open_letter(record.value)) is not None and letter.sender:
+            self._fresh(letter, record, place)
+
+    def _fresh(self, said: Letter | Event, record: Record, place: Place) -> bool:
+        """I7: say whether it is heard for the first time; a gap is told before what comes of it."""
+        fresh = self._lanes.fresh(said.sender, said.epoch, said.number, fingerprint(record), place)
+        self._say("I7")
+        return fresh
+
+    def _take_event(self, topic: str, record: Record, place: Place) -> None:
         event = open_event(record)
         if event is None or event.fault:
             raise Violation("I7", f"{place} is no event of ours")
-        print_ = fingerprint(record)
-        if not self._lanes.fresh(event.sender, event.epoch, event.number, print_, place):
+        if not self._fresh(event, record, place):
             return
-        if topic == "stock-events":
-            self._of_stock(event.said)
-        elif event.said["event"] != "order.answered":
-            self._of_order(event.said)
+        said = event.said
+        keeper, _, partition = event.sender.partition("/p")
+        if said["at_ms"] not in self._appended[INBOXES[keeper], int(partition)]:
+            raise Violation("I8", f"{place}: no command was appended at {said['at_ms']}")
+        if said["event"] in ("stock.answered", "order.answered"):
+            self._answered(said)
+        elif topic == "stock-events":
+            self._of_stock(said)
+        else:
+            self._of_order(said)
+
+    def _answered(self, said: dict[str, Any]) -> None:
+        """I6: an answer, once given, stands."""
+        command, refusal = said["command"], said["refusal"]
+        if refusal == UNKNOWN_ORDER:
+            return
+        known = self._answers.setdefault(command, refusal)
+        if refusal not in (known, TOO_OLD):
+            raise Violation("I6", f"command {command} was told {known}, and now {refusal}")
 
     def _of_stock(self, said: dict[str, Any]) -> None:
         match said["event"]:
@@ -115,8 +155,6 @@ class Witness:
                 self._stock.quota_changed(said)
             case "stock.shortfall":
                 self._stock.shortfall_changed(said)
-            case "stock.answered":
-                self._stock.answered_command(said)
 
     def _of_order(self, said: dict[str, Any]) -> None:
         """I6: versions without a gap, one verdict an attempt, statuses by the rules."""
@@ -125,25 +163,31 @@ class Witness:
         if said["version"] != story.version + 1:
             raise Violation("I6", f"{key}: version {said['version']} after {story.version}")
         story.version = said["version"]
-        if tag in ("order.reserved", "order.short"):
+        if tag in _VERDICTS:
             if said["attempt"] in story.attempts:
                 raise Violation("I6", f"{key}: a second verdict of attempt {said['attempt']}")
             story.attempts.add(said["attempt"])
+        if tag in _TELLS_STATUS:
+            self._status(key, story, said)
         if tag == "order.expired" and said["at_ms"] < said["deadline_ms"]:
             raise Violation("I6", f"{key}: expired {said['deadline_ms'] - said['at_ms']} ms early")
-        if tag in ("order.reserved", "order.short", "order.status") and said["status"] is not None:
-            if not may_follow(story.word, said["status"]):
-                raise Violation("I6", f"{key}: {story.word} became {said['status']}")
-            story.word = said["status"]
-        if tag == "order.status" and said["status"] in GONE | {CANCELLED}:
-            if said["reservation"] in STILL_HELD:
-                raise Violation("I6", f"{key}: {said['status']}, and still holds something")
         for name, value in said.items():
             if name.endswith("_minor") and type(value) not in (int, type(None)):
                 raise Violation("I10", f"{key}: {name} is {value!r}")
 
+    def _status(self, key: str, story: _Story, said: dict[str, Any]) -> None:
+        status = said["status"]
+        if status is None:
+            return
+        if not may_follow(story.word, status):
+            raise Violation("I6", f"{key}: {story.word} became {status}")
+        story.word = status
+        over = status in GONE or status == CANCELLED
+        if over and said.get("reservation") in STILL_HELD:
+            raise Violation("I6", f"{key}: {status}, and still holds something")
+
     def _whole(self, topic: str, partition: int, batch: Sequence[Record]) -> None:
-        """I8: whatever a step wrote to a changelog is whole commits, rows and state of one place."""
+        """I8: what a step wrote to a changelog is whole commits: rows and state of one position."""
         position: int | None = None
         for record in batch:
             row = open_row(record)
@@ -172,6 +216,18 @@ def newest(log: Sequence[Record | None]) -> list[Record]:
     rows = [record for _, record in best.values() if record.value is not None]
     # A commit ends with its state.
     return sorted(rows, key=lambda record: record.key == STATE_KEY)
+
+
+def said_by(sender: str, log: Sequence[Record | None]) -> list[tuple[Any, ...]]:
+    """Return what *sender* said on one lane, each once, in the order of its numbers."""
+    said: dict[int, tuple[Any, ...]] = {}
+    for record in log:
+        if record is None or open_announcement(record) is not None:
+            continue
+        found = open_event(record) if record.headers else open_letter(record.value)
+        if found is not None and found.sender == sender:
+            said.setdefault(found.number, (record.key, record.value, *record.headers))
+    return [said[number] for number in sorted(said)]
 
 
 def judge(logs: Logs, tables: dict[str, list[dict[str, Any]]], now_ms: int) -> list[Finding]:
@@ -216,5 +272,3 @@ def tables_of(database: Database) -> dict[str, list[dict[str, Any]]]:
         for (t, p, source), (epoch, number) in database.sources.items()
     ]
     return tables
-
-

@@ -39,7 +39,6 @@ class Worker:
 
     in_recovery = False
     metrics = METRICS
-    topic_ids: dict[str, bytes] = {}
 
     def __init__(self, town: "Town", role: str, number: int, skew_ms: int) -> None:
         self.town = town
@@ -56,6 +55,7 @@ class Worker:
         self.producer = Producer(self, town.network)
         self.consumer_generation_id = 0
         self.counts = town.counts
+        self.topic_ids: dict[str, bytes] = {}
         self.partition_of = town.partition_of
         self._letterbox: list[Callable[[], object]] = []
         self._waking: list[asyncio.Future[None]] = []
@@ -66,6 +66,15 @@ class Worker:
         if isinstance(self.role, Keeper):
             self.role.store = _Store()  # type: ignore[assignment]
         self._begun = False
+        self._recovering: asyncio.Task[Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} worker {self.number}"
+
+    @property
+    def generation_is_over(self) -> bool:
+        """Was it stopped, so that others have its partitions, whether it knows or not?"""
+        return self not in self.town.workers[self.name] or self.stopped
 
     def spawn(self, coro: Any) -> "asyncio.Task[Any]":
         """Run something as this process."""
@@ -126,16 +135,22 @@ class Worker:
     # As a member of its group.
 
     async def revoked(self) -> None:
-        """Let go of everything, once the running round has ended."""
+        """Let go of everything, once the running round has ended; a recovery is broken off."""
+        if self._recovering is not None:
+            self._recovering.cancel()
         self.role.close()
         await self.role.closed()
 
-    async def assigned(self, partitions: Collection[int], generation: int) -> None:
+    def assign(self, partitions: Collection[int], generation: int) -> None:
+        """Take partitions, in a task of this process."""
+        self._recovering = self.spawn(self._assigned(partitions, generation))
+
+    async def _assigned(self, partitions: Collection[int], generation: int) -> None:
         """Take partitions: read their changelogs, go on at their positions."""
         role = self.role
         self.consumer_generation_id = generation
         role.coming()
-        self.consumer.assigned = {TP(t, p) for t in role.topics for p in partitions}
+        self.consumer.assigned = [TP(t, p) for t in role.topics for p in sorted(partitions)]
         self.consumer.reads.clear()
         self.consumer.paused.clear()
         if isinstance(role, Keeper):
