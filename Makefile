@@ -12,7 +12,7 @@ STACK := $(PYTHON) deploy/stack.py
 BIN := .venv/bin
 # Registries are shared and far away: a read that stalls is asked again before an install is given up.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
-CODE := schemas tables agents streams tests deploy
+CODE := schemas tables agents streams tests deploy docs/examples
 # Addresses are locked out: whoever installs names the index they trust. Extras stay in the pins: for
 # `coverage[toml]` pip looks past a pin of `coverage` to a newer release, and then misses its hash.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

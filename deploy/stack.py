@@ -41,7 +41,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -749,35 +749,63 @@ def install(state: State, *, servers: bool = True) -> None:
         raise StackError(message)
 
 
+class Tool(NamedTuple):
+    """Programs of one package, and the packages whose libraries they need."""
+
+    package: str
+    programs: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+
+TOOL_PACKAGES = (
+    Tool("prometheus", ("promtool", "prometheus")),
+    Tool("prometheus-alertmanager", ("amtool",)),
+    Tool("kcat", ("kcat",), ("librdkafka1", "libyajl2")),
+)
+
+
 def tools(_: State) -> None:
     """
-    Take promtool, prometheus and amtool out of the distribution's packages, and nothing else.
+    Take promtool, prometheus, amtool and kcat out of the distribution's packages, and nothing else.
 
     They are not installed, so nothing depends on them and no service starts. Where they cannot be
     had the rest works all the same, and the tests that need them say so.
     """
     path = f"{TOOLS}:{os.environ.get('PATH', '')}"
-    for package, programs in (
-        ("prometheus", ("promtool", "prometheus")),
-        ("prometheus-alertmanager", ("amtool",)),
-    ):
-        missing = [each for each in programs if shutil.which(each, path=path) is None]
+    for tool in TOOL_PACKAGES:
+        missing = [each for each in tool.programs if shutil.which(each, path=path) is None]
         if not missing:
             continue
         names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            say(f"{names} cannot be fetched here; install what has them to have the rules tried")
+            say(f"{names} cannot be fetched here; install what has them to have it all tried")
             continue
         TOOLS.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
-            try:
-                unpack(package, Path(folder))
-            except StackError as error:
-                say(f"{names} cannot be had, and the rules are not tried: {error}")
+        try:
+            fetch(tool, missing)
+        except StackError as error:
+            say(f"{names} cannot be had, and what needs them is not tried: {error}")
+            continue
+        say(f"fetched {names}")
+
+
+def fetch(tool: Tool, programs: Sequence[str]) -> None:
+    """Put *programs* among the tools; one with libraries of its own is started with those."""
+    with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+        for package in (tool.package, *tool.libraries):
+            unpack(package, Path(folder))
+        found = Path(folder) / "usr"
+        for each in programs:
+            if not tool.libraries:
+                (found / "bin" / each).replace(TOOLS / each)
                 continue
-            for each in missing:
-                (Path(folder) / "usr" / "bin" / each).replace(TOOLS / each)
-            say(f"fetched {names}")
+            home = TOOLS / f"{each}-{tool.package}"
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(found, home, symlinks=True)
+            folders = ":".join(str(lib) for lib in sorted((home / "lib").glob("*-linux-gnu*")))
+            starter = f'#!/bin/sh\nLD_LIBRARY_PATH="{folders}" exec "{home}/bin/{each}" "$@"\n'
+            (TOOLS / each).write_text(starter, encoding="utf-8")
+            (TOOLS / each).chmod(0o755)
 
 
 def unpack(package: str, folder: Path) -> None:
@@ -791,6 +819,7 @@ def unpack(package: str, folder: Path) -> None:
         raise StackError(f"apt-get download {package} did not work")
     (archive,) = folder.glob("*.deb")
     call(["dpkg-deb", "-x", str(archive), str(folder)], f"unpack {archive.name}")
+    archive.unlink()
 
 
 def apt_get(*arguments: str) -> None:
