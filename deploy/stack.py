@@ -7,7 +7,7 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus and amtool into .local/tools: they try rules and dashboards
+    tools          promtool, prometheus, amtool and libfaketime into .local/tools, for tests
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -64,7 +64,14 @@ PORT_WITHIN = 10
 START_ATTEMPTS, START_PAUSE = 5, 1.0
 #: The unprivileged account PostgreSQL runs as when we are root, which it refuses to be.
 POSTGRES_ACCOUNT = "postgres"
-DEFAULT_PORTS = {"kafka": 19092, "kafka-controller": 19093, "postgres": 15432, "redis": 16379}
+DEFAULT_PORTS = {
+    "kafka": 19092,
+    "kafka-controller": 19093,
+    "kafka-behind": 19094,
+    "kafka-between": 19095,
+    "postgres": 15432,
+    "redis": 16379,
+}
 #: What each person of the database may do is granted by the migrations; the owner may make
 #: databases, so that a test can have its own.
 ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
@@ -201,9 +208,13 @@ def given_answers(address: str) -> bool:
 def prepare_kafka(state: State) -> None:
     fetch_jars()
     broker, controller = port(state, "kafka"), port(state, "kafka-controller")
+    # Clients go where a broker says it is: whoever stands between them and it (`orderflow chaos`
+    # does) needs a listener that says so. That port is not ours to listen on, nor to move from.
+    behind = port(state, "kafka-behind")
+    between = state.section("ports").get("kafka-between") or port(state, "kafka-between")
     mine = f"""
-listeners=PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}
-advertised.listeners=PLAINTEXT://{HOST}:{broker}
+listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{behind},CONTROLLER://{HOST}:{controller}
+advertised.listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{between}
 controller.quorum.voters=1@{HOST}:{controller}
 log.dirs={LOCAL / "kafka" / "data"}
 """
@@ -482,6 +493,9 @@ def addresses(state: State) -> dict[str, str]:
     ours = {}
     if "kafka" in ports:
         ours["ORDERFLOW_KAFKA"] = f"{HOST}:{ports['kafka']}"
+        for name in ("behind", "between"):
+            if (number := ports.get(f"kafka-{name}")) is not None:
+                ours[f"ORDERFLOW_STACK_KAFKA_{name.upper()}"] = f"{HOST}:{number}"
     if "postgres" in ports:
         where = f"{HOST}:{ports['postgres']}/orderflow"
         for name, variable in zip(ROLES, POSTGRES_VARIABLES, strict=True):
@@ -760,13 +774,16 @@ class Tool(NamedTuple):
 TOOL_PACKAGES = (
     Tool("prometheus", ("promtool", "prometheus")),
     Tool("prometheus-alertmanager", ("amtool",)),
+    # A clock of its own for a worker under `orderflow chaos`.
+    Tool("libfaketime", ("libfaketimeMT.so.1",)),
+    # A client of Kafka that is none of ours, to look at the public topics.
     Tool("kcat", ("kcat",), ("librdkafka1", "libyajl2")),
 )
 
 
 def tools(_: State) -> None:
     """
-    Take promtool, prometheus, amtool and kcat out of the distribution's packages, and nothing else.
+    Take promtool, prometheus, amtool, libfaketime and kcat out of the distribution's packages.
 
     They are not installed, so nothing depends on them and no service starts. Where they cannot be
     had the rest works all the same, and the tests that need them say so.
@@ -778,7 +795,7 @@ def tools(_: State) -> None:
             continue
         names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            say(f"{names} cannot be fetched here; install what has them to have it all tried")
+            say(f"{names} cannot be fetched here; install what has them to have everything tried")
             continue
         TOOLS.mkdir(parents=True, exist_ok=True)
         try:
@@ -794,17 +811,18 @@ def fetch(tool: Tool, programs: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
         for package in (tool.package, *tool.libraries):
             unpack(package, Path(folder))
-        found = Path(folder) / "usr"
-        for each in programs:
-            if not tool.libraries:
-                (found / "bin" / each).replace(TOOLS / each)
-                continue
-            home = TOOLS / f"{each}-{tool.package}"
+        home = TOOLS / f"{tool.package}-unpacked"
+        if tool.libraries:
             shutil.rmtree(home, ignore_errors=True)
-            shutil.copytree(found, home, symlinks=True)
-            folders = ":".join(str(lib) for lib in sorted((home / "lib").glob("*-linux-gnu*")))
-            starter = f'#!/bin/sh\nLD_LIBRARY_PATH="{folders}" exec "{home}/bin/{each}" "$@"\n'
-            (TOOLS / each).write_text(starter, encoding="utf-8")
+            shutil.copytree(Path(folder) / "usr", home, symlinks=True)
+        for each in programs:
+            if tool.libraries:
+                libraries = ":".join(map(str, sorted((home / "lib").glob("*-linux-gnu*"))))
+                start = f'LD_LIBRARY_PATH="{libraries}" exec "{home}/bin/{each}" "$@"'
+                (TOOLS / each).write_text(f"#!/bin/sh\n{start}\n", encoding="utf-8")
+            else:
+                found = next(path for path in Path(folder).rglob(each) if not path.is_symlink())
+                found.replace(TOOLS / each)
             (TOOLS / each).chmod(0o755)
 
 
