@@ -50,6 +50,12 @@ ROLES = ("orders", "stock", "ledger")
 PARTITIONS = 2
 #: What is said in one town, and how much goes wrong.
 SAID, FAULTS = 60, 12
+#: What a step may be, and how often: a fault, something said, time that passes, a process that was
+#: stopped hears that it is out; mostly, something that is on its way arrives.
+TURNS = (("fault", "say", "wait", "truth", "come"), (1.2, 3.8, 1, 1, 93))
+WAITS_MS = (1, 20, 300, 1_500, 6_000)
+#: What goes wrong, and how often.
+KINDS = (("kill", "stop", "rebalance", "join"), (5, 4, 2, 1))
 #: Steps after which a town that is not at rest never will be.
 REST_WITHIN = 60_000
 #: A commit that is older may be compacted away: `min.compaction.lag.ms`.
@@ -162,27 +168,28 @@ class Town(House):
         close(self)
 
     async def _step(self) -> None:
-        dice = self.dice
         await self.loop.idle()
         self._look()
-        roll = dice.random()
-        if roll < 0.012 and self._left > 0:
-            self._left -= 1
+        (turn,) = self.dice.choices(*TURNS)
+        if turn == "fault" and self._left > 0:
             self._fault()
-        elif roll < 0.05 and self.plan:
+        elif turn == "say" and self.plan:
             self.plan.pop()()
-        elif roll < 0.06:
-            self.pass_time(dice.choice((1, 20, 300, 1_500, 6_000)))
-        elif roll < 0.07 and self._zombies:
+        elif turn == "wait":
+            self.pass_time(self.dice.choice(WAITS_MS))
+        elif turn == "truth" and self._zombies:
             self._hear_the_truth()
         elif not self._happens():
-            if self.plan:
-                self.plan.pop()()
-            else:
-                self.pass_time(300)
-                if self._left > 0:
-                    self._left -= 1
-                    self._fault()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Nothing is on its way: say the next thing, or break something."""
+        if self.plan:
+            self.plan.pop()()
+            return
+        self.pass_time(STEP_MS)
+        if self._left > 0:
+            self._fault()
 
     def _happens(self) -> bool:
         """Let something that is on its way come; False when nothing is."""
@@ -298,12 +305,11 @@ class Town(House):
     # --- what goes wrong -------------------------------------------------------------------------
 
     def _fault(self) -> None:
+        self._left -= 1
         dice = self.dice
         role = dice.choice(ROLES)
         there = [worker for worker in self.workers[role] if not worker.stopped]
-        kind = dice.choices(
-            ("kill", "stop", "rebalance", "join"), (5, 4, 2, 1)
-        )[0]  # fmt: skip
+        (kind,) = dice.choices(*KINDS)
         self.figures.faults[kind] = self.figures.faults.get(kind, 0) + 1
         if not there:
             self._start(role)
