@@ -3,8 +3,8 @@ Hears every event of a topic exactly once, through crashes of its own and of eve
 
     python consumer.py BROKERS TOPIC DATABASE     e.g. 127.0.0.1:9092 order-events mine.sqlite
 
-The effect, the last number of each source and the position are one transaction in a database of
-our own; on a start it is asked where to go on. See docs/subscribing.md.
+The effects of a batch, the last number of each source and the positions are one transaction in a
+database of our own; on a start it is asked where to go on. See docs/subscribing.md.
 """
 
 import sqlite3
@@ -26,24 +26,23 @@ begun = dict(mine.execute("SELECT partition, next FROM positions"))
 consumer.assign([TopicPartition(topic, part, begun.get(part, OFFSET_BEGINNING)) for part in parts])
 
 while True:
-    message = consumer.poll(1.0)
-    if message is None:
-        continue
-    if message.error():
-        raise KafkaException(
-            message.error()
-        )  # the position is gone from the log, say: tell a person
-    headers = {name: value.decode() for name, value in message.headers()}
-    source, sequence = headers["ce_source"], int(headers.get("ce_sequence", 0))
+    batch = consumer.consume(500, 1.0)
     mine.execute("BEGIN IMMEDIATE")
-    known = mine.execute("SELECT sequence FROM sources WHERE source = ?", [source]).fetchone()
-    last = known[0] if known else 0
-    if sequence > last + 1:
-        sys.exit(f"events {last + 1} to {sequence - 1} of {source} are missing")  # a gap
-    if sequence == last + 1:  # a lower one is a repeat; an operator's announcement has none
-        effect = (source, sequence, message.key().decode(), headers["ce_type"], message.value())
-        mine.execute("INSERT INTO effects VALUES (?, ?, ?, ?, ?)", effect)
-        mine.execute("REPLACE INTO sources VALUES (?, ?)", [source, sequence])
-    where = [message.partition(), message.offset() + 1]
-    mine.execute("REPLACE INTO positions VALUES (?, ?)", where)
-    mine.execute("COMMIT")
+    for message in batch:
+        if message.error():
+            raise KafkaException(
+                message.error()
+            )  # the position is gone from the log: tell a person
+        headers = {name: value.decode() for name, value in message.headers()}
+        source, sequence = headers["ce_source"], int(headers.get("ce_sequence", 0))
+        known = mine.execute("SELECT sequence FROM sources WHERE source = ?", [source]).fetchone()
+        last = known[0] if known else 0
+        if sequence > last + 1:
+            sys.exit(f"events {last + 1} to {sequence - 1} of {source} are missing")  # a gap
+        if sequence == last + 1:  # a lower one is a repeat; an operator's announcement has none
+            effect = (source, sequence, message.key().decode(), headers["ce_type"], message.value())
+            mine.execute("INSERT INTO effects VALUES (?, ?, ?, ?, ?)", effect)
+            mine.execute("REPLACE INTO sources VALUES (?, ?)", [source, sequence])
+        where = [message.partition(), message.offset() + 1]
+        mine.execute("REPLACE INTO positions VALUES (?, ?)", where)
+    mine.execute("COMMIT")  # all of it, or, where this process ends before, nothing
