@@ -19,6 +19,7 @@ from streams.cli import (
     breaking,
     consoling,
     exceptions,
+    figuring,
     importing,
     listening,
     looking,
@@ -58,6 +59,7 @@ setting_up.add_to(app)
 running.add_to(app)
 breaking.add_to(app)
 operating.add_to(app)
+figuring.add_to(app)
 marketing.add_to(app)
 mapping.add_to(app)
 importing.add_to(app)
@@ -70,6 +72,7 @@ pausing.add_to(app)
 operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
+figuring.add_to(app)
 listening.add_to(app)
 announcing.add_to(app)
 availability.add_to(app)

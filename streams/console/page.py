@@ -32,6 +32,7 @@ from streams.console.accounts import Accounts, Session, TooManyAttempts
 from streams.console.live import Live
 from streams.console.terms import LANGUAGES, TERMS, say
 from streams.console.uploads import FormWithFile
+from streams.figures.upkeep import Upkeep
 from streams.gateway.requests import Gone, Headers, Reader
 from streams.gateway.requests import Refused as NotRead
 from streams.importing.pages import Imports
@@ -65,6 +66,7 @@ class House(NamedTuple):
     imports: Imports
     reader: Reader
     pages: Environment
+    figures: Upkeep
 
 
 class Fields:
