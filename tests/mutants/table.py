@@ -48,7 +48,10 @@ def planted(mutant: Mutant, into: Path) -> Path:
         text = path.read_text(encoding="utf-8")
         if text.count(before) != 1:
             raise ValueError(f"{mutant.name}: {file} has {text.count(before)} times: {before!r}")
-        path.write_text(text.replace(before, after), encoding="utf-8")
+        text = text.replace(before, after)
+        # A mistake in the table's own text would be caught by everything, and prove nothing.
+        compile(text, file, "exec")
+        path.write_text(text, encoding="utf-8")
     return into
 
 
