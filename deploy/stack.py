@@ -43,7 +43,7 @@ import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -768,6 +768,24 @@ def install(state: State, *, servers: bool = True) -> None:
         raise StackError(message)
 
 
+class Tool(NamedTuple):
+    """Programs of one package, and the packages whose libraries they need."""
+
+    package: str
+    programs: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+
+TOOL_PACKAGES = (
+    Tool("prometheus", ("promtool", "prometheus")),
+    Tool("prometheus-alertmanager", ("amtool",)),
+    # A clock of its own for a worker under `orderflow chaos`.
+    Tool("libfaketime", ("libfaketimeMT.so.1",)),
+    # A client of Kafka that is none of ours, to look at the public topics.
+    Tool("kcat", ("kcat",), ("librdkafka1", "libyajl2")),
+)
+
+
 def tools(_: State) -> None:
     """
     Put what only tests need into .local/tools.
@@ -776,11 +794,11 @@ def tools(_: State) -> None:
     had the rest works all the same, and the tests that need it say so.
     """
     TOOLS.mkdir(parents=True, exist_ok=True)
-    for fetch in (packaged, kustomize, kubernetes_schemas):
+    for get in (packaged, kustomize, kubernetes_schemas):
         try:
-            fetch()
+            get()
         except StackError as error:
-            say(f"{fetch.__name__.replace('_', ' ')} cannot be had, and is not tried: {error}")
+            say(f"{get.__name__.replace('_', ' ')} cannot be had, and is not tried: {error}")
 
 
 def kustomize() -> None:
@@ -812,32 +830,46 @@ def kubernetes_schemas() -> None:
 
 
 def packaged() -> None:
-    """Take promtool, prometheus, amtool and libfaketime out of the distribution's packages."""
+    """Take the programs of `TOOL_PACKAGES` out of the distribution's packages."""
     path = f"{TOOLS}:{os.environ.get('PATH', '')}"
-    for package, programs in (
-        ("prometheus", ("promtool", "prometheus")),
-        ("prometheus-alertmanager", ("amtool",)),
-        # A clock of its own for a worker under `orderflow chaos`.
-        ("libfaketime", ("libfaketimeMT.so.1",)),
-    ):
-        missing = [each for each in programs if shutil.which(each, path=path) is None]
+    for tool in TOOL_PACKAGES:
+        missing = [each for each in tool.programs if shutil.which(each, path=path) is None]
         if not missing:
             continue
         names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             say(f"{names} cannot be fetched here; install what has them to have everything tried")
             continue
-        with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
-            try:
-                unpack(package, Path(folder))
-            except StackError as error:
-                say(f"{names} cannot be had, and what needs them is not tried: {error}")
-                continue
-            for each in missing:
-                found = next(path for path in Path(folder).rglob(each) if not path.is_symlink())
+        try:
+            fetch(tool, missing)
+        except StackError as error:
+            say(f"{names} cannot be had, and what needs them is not tried: {error}")
+            continue
+        say(f"fetched {names}")
+
+
+def fetch(tool: Tool, programs: Sequence[str]) -> None:
+    """Put *programs* among the tools; one with libraries of its own is started with those."""
+    with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+        for package in (tool.package, *tool.libraries):
+            unpack(package, Path(folder))
+        home = TOOLS / f"{tool.package}-unpacked"
+        if tool.libraries:
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(Path(folder) / "usr", home, symlinks=True)
+        for each in programs:
+            if tool.libraries:
+                libraries = ":".join(map(str, sorted((home / "lib").glob("*-linux-gnu*"))))
+                start = f'LD_LIBRARY_PATH="{libraries}" exec "{home}/bin/{each}" "$@"'
+                (TOOLS / each).write_text(f"#!/bin/sh\n{start}\n", encoding="utf-8")
+            else:
+                found = next(
+                    path
+                    for path in Path(folder).rglob(each)
+                    if path.is_file() and not path.is_symlink()
+                )
                 found.replace(TOOLS / each)
-                (TOOLS / each).chmod(0o755)
-            say(f"fetched {names}")
+            (TOOLS / each).chmod(0o755)
 
 
 def unpack(package: str, folder: Path) -> None:
@@ -851,6 +883,7 @@ def unpack(package: str, folder: Path) -> None:
         raise StackError(f"apt-get download {package} did not work")
     (archive,) = folder.glob("*.deb")
     call(["dpkg-deb", "-x", str(archive), str(folder)], f"unpack {archive.name}")
+    archive.unlink()
 
 
 def apt_get(*arguments: str) -> None:
