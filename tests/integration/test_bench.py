@@ -132,3 +132,44 @@ def test_a_percentile_is_a_value_that_was_met():
 def _answer(settings: Settings) -> Heard:
     (first,) = holds(0, 1, 10)
     return Heard(0, b"", seal(StockAnswered(order=first.order, sku=first.sku, attempt=1)), 0)
+
+
+def test_every_page_of_the_console_is_asked_for_and_every_statement_explained(
+    stack: dict[str, str],
+):
+    figures = bench(stack, "pages", "--orders", "300", "--asks", "2")
+
+    assert figures["orders"] == 300
+    assert {"one order", "to ship", "search: parcel"} <= {page["page"] for page in figures["pages"]}
+    assert all(page["p50_ms"] <= page["p95_ms"] for page in figures["pages"])
+    [events] = [each for each in figures["plans"] if each["statement"] == "events_of_order"]
+    [[some, all_]] = events["partitions"].values()
+    assert some <= all_
+    assert figures["scans"] == []
+
+
+def test_pages_are_not_measured_where_the_disk_would_be_full(stack: dict[str, str]):
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, "bench", "pages", "--orders", "100"],
+        env={**os.environ, **stack},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "make room, or ask for fewer with --orders" in done.stderr
+
+
+#: The command on a machine whose disk has a byte left.
+_FULL = """
+import shutil
+from types import SimpleNamespace
+
+shutil.disk_usage = lambda _: SimpleNamespace(free=1)
+from streams.cli import main
+
+main()
+"""
