@@ -8,7 +8,7 @@ in digits, so that the greatest of a lane is the newest; the index finds it.
 
 from alembic import op
 
-revision = "0012"
+revision = "0015"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
