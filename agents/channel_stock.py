@@ -39,6 +39,11 @@ class Channel(NamedTuple):
     #: The quota its holds draw from first; empty: none.
     quota: str = ""
 
+    @property
+    def remembered_as(self) -> str:
+        """What it was told is remembered under this: told another way, it was told nothing yet."""
+        return self.name if self.url else f"{self.name}/api"
+
 
 class Push(NamedTuple):
     """What one channel is told of one SKU."""

@@ -9,6 +9,7 @@ the place of an older one, and one that comes late, of a worker that slept, is d
 platform is told an older number after a newer one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ class LevelQueue:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._pool: Any = None
+        self._connecting = asyncio.Lock()
 
     async def shops(self) -> frozenset[str]:
         """Return the shops that a sender can tell, `platform:shop`. Raises Unavailable."""
@@ -71,12 +73,13 @@ class LevelQueue:
             self._pool = None
 
     async def _connected(self) -> Any:
-        if self._pool is None:
-            self._pool = await pool(
-                self._dsn,
-                name="orderflow-channel-stock",
-                at_most=_CONNECTIONS_MAX,
-                answers_within_s=_WITHIN_S,
-                connects_within_s=_WITHIN_S,
-            )
-        return self._pool
+        async with self._connecting:
+            if self._pool is None:
+                self._pool = await pool(
+                    self._dsn,
+                    name="orderflow-channel-stock",
+                    at_most=_CONNECTIONS_MAX,
+                    answers_within_s=_WITHIN_S,
+                    connects_within_s=_WITHIN_S,
+                )
+            return self._pool

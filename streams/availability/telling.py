@@ -334,7 +334,7 @@ class Telling:
         channel = self._channels.channel(name)
         if channel is None:
             return
-        told = await self._memory.recall(name, list(some))
+        told = await self._memory.recall(channel.remembered_as, list(some))
         at_ms = now_ms()
         pushes = [
             push
@@ -354,7 +354,7 @@ class Telling:
                 await self._tell_some(name, {push.sku: some[push.sku]})
             return
         self._metrics.told.labels(name, "taken").inc(len(pushes))
-        await self._memory.remember(name, pushes)
+        await self._memory.remember(channel.remembered_as, pushes)
 
     def _due_now(
         self, channel: Channel, sku: str, one: _Due, told: Told | None, at_ms: int
