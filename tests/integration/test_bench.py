@@ -146,30 +146,3 @@ def test_every_page_of_the_console_is_asked_for_and_every_statement_explained(
     [[some, all_]] = events["partitions"].values()
     assert some <= all_
     assert figures["scans"] == []
-
-
-def test_pages_are_not_measured_where_the_disk_would_be_full(stack: dict[str, str]):
-    done = subprocess.run(
-        [sys.executable, "-c", _FULL, "bench", "pages", "--orders", "100"],
-        env={**os.environ, **stack},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode != 0
-    assert "make room, or ask for fewer with --orders" in done.stderr
-
-
-#: The command on a machine whose disk has a byte left.
-_FULL = """
-import shutil
-from types import SimpleNamespace
-
-shutil.disk_usage = lambda _: SimpleNamespace(free=1)
-from streams.cli import main
-
-main()
-"""

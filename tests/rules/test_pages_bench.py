@@ -1,8 +1,13 @@
 """What `bench pages` reads in a plan: which big tables are read whole, and how many months."""
 
+import shutil
+from types import SimpleNamespace
 from typing import Any
 
-from streams.bench.pages import PAGES, Stock, _statements, read
+import pytest
+
+from schemas.errors import Misconfigured
+from streams.bench.pages import FREE_BYTES_MIN, PAGES, Job, Stock, _check_room, _statements, read
 from streams.postgres.queries import sql
 
 PARENTS = {f"order_events_2026_{month:02}": "order_events" for month in range(1, 7)}
@@ -49,3 +54,17 @@ def test_every_statement_is_one_of_ours_and_every_page_is_asked_for_by_an_addres
 
     assert all(sql(name) for name, _ in _statements(of))
     assert all(path(of).startswith("/") for path in PAGES.values())
+
+
+def test_pages_are_not_measured_where_the_disk_would_be_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = SimpleNamespace(free=2 * FREE_BYTES_MIN)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    _check_room(Job(orders=100_000))
+
+    with pytest.raises(Misconfigured, match="make room, or ask for fewer with --orders"):
+        _check_room(Job(orders=1_000_000))
+    free.free = FREE_BYTES_MIN
+    with pytest.raises(Misconfigured):
+        _check_room(Job(orders=100))
