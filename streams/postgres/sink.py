@@ -2,9 +2,8 @@
 The ledger sink: what the engine calls with a round of frames.
 
 Promises that a round it has put is in the ledger once, whatever happened on the way;
-that a value PostgreSQL refuses costs its own record only; that a partition which contradicts
-itself halts alone; and that an order's verdict does not wait for what was parked beside it: a burst
-of that is written behind it, in a transaction of its own.
+that a value PostgreSQL refuses costs its own record only; and that a partition which contradicts
+itself halts alone.
 """
 
 import asyncio
@@ -20,7 +19,6 @@ from schemas.errors import LedgerUnavailable
 from schemas.ledger import LedgerBatch, Span, Start, Tally, TopicPartition
 from streams.correlation import is_told, of
 from streams.postgres.ledger import NotTheOwner
-from streams.topics import PARKED
 
 logger = logging.getLogger(__name__)
 
@@ -35,25 +33,11 @@ _CAUSE = json.Decoder(_Cause)
 Frames = Mapping[TopicPartition, Sequence[LedgerRecord]]
 
 
-#: A round with more parked messages than this has them written behind everything else.
-PARKED_AT_ONCE_MAX = 50
-
-
-class Part(NamedTuple):
-    """What is written in one transaction."""
-
-    frames: Frames
-    batch: LedgerBatch
-
-
 class Prepared(NamedTuple):
     """A round that is folded, and waits to be written."""
 
-    #: All of it; or without what was parked, where that is many.
     frames: Frames
     batch: LedgerBatch
-    #: What is written after it; partitions of its own, so neither asks for the other.
-    behind: Part | None = None
 
 
 class LedgerSink:
@@ -103,16 +87,9 @@ class LedgerSink:
             (topic.removeprefix(self._prefix), number): records
             for (topic, number), records in frames.items()
         }
-        parked = {where: records for where, records in ours.items() if where[0] == PARKED.name}
-        if sum(map(len, parked.values())) <= PARKED_AT_ONCE_MAX or len(parked) == len(ours):
-            return Prepared(*self._folded(ours))
-        rest = {where: records for where, records in ours.items() if where not in parked}
-        return Prepared(*self._folded(rest), self._folded(parked))
-
-    def _folded(self, frames: Frames) -> Part:
-        batch = fold(frames, self._ahead)
+        batch = fold(ours, self._ahead)
         _move(self._ahead, batch)
-        return Part(frames, batch)
+        return Prepared(ours, batch)
 
     async def put(self, prepared: Prepared) -> None:
         """
@@ -124,19 +101,15 @@ class LedgerSink:
         """
         async with self._lock:
             await self._find_out()
-            halted = await self._put(prepared.frames, prepared.batch)
-            if prepared.behind is not None:
-                halted |= await self._put(*prepared.behind)
+            frames, batch = prepared
+            if any(self._starts[each].next != at.start for each, at in batch.positions.items()):
+                # It is there already, or it was prepared on what never came: look again.
+                batch = fold(frames, self._starts)
+            halted = await self._write(frames, batch)
         if halted:
             raise FramesHalted(
                 {(self._prefix + topic, number): why for (topic, number), why in halted.items()}
             )
-
-    async def _put(self, frames: Frames, batch: LedgerBatch) -> dict[TopicPartition, str]:
-        if any(self._starts[each].next != at.start for each, at in batch.positions.items()):
-            # It is there already, or it was prepared on what never came: look again.
-            batch = fold(frames, self._starts)
-        return dict(await self._write(frames, batch))
 
     async def _write(self, frames: Frames, batch: LedgerBatch) -> dict[TopicPartition, str]:
         try:

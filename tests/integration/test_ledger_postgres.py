@@ -22,7 +22,6 @@ from schemas.orders import Buyer, Receiver, Status
 from schemas.parked import Cause, Parked, Stage
 from streams.exceptions import queue
 from streams.postgres import ledger
-from streams.postgres import sink as sink_rules
 from streams.postgres.connecting import connect
 from streams.postgres.ledger import NotTheOwner, PostgresLedger
 from streams.postgres.reads import Reads
@@ -215,11 +214,7 @@ async def test_any_order_of_delivery_gives_the_same_tables(database: Database, s
     assert await database.dump() == in_pieces
 
 
-@pytest.mark.parametrize("at_once", [sink_rules.PARKED_AT_ONCE_MAX, 0])
-async def test_a_lost_answer_to_commit_is_found_out(
-    database: Database, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sink_rules, "PARKED_AT_ONCE_MAX", at_once)
+async def test_a_lost_answer_to_commit_is_found_out(database: Database) -> None:
     house = a_busy_house(4)
     sink = LedgerSink(DeafLedger(database.ledger, Random(4)))
     await sink.starts(frames(house))
