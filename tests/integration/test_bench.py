@@ -146,3 +146,10 @@ def test_every_page_of_the_console_is_asked_for_and_every_statement_explained(
     [[some, all_]] = events["partitions"].values()
     assert some <= all_
     assert figures["scans"] == []
+
+
+def test_a_small_file_is_imported_once_and_is_a_duplicate_after_that(stack: dict[str, str]):
+    figures = bench(stack, "import", "--rows", "100", "--xlsx")
+
+    assert figures["verdicts"] == {"new": 100}
+    assert figures["verdicts_again"] == {"duplicate": 100}
