@@ -310,7 +310,7 @@ async def installed(
     }
     secret = {f"postgres_{role}": SecretStr(dsn) for role, dsn in dsns.items()}
     its = installation(settings, name).model_copy(update={"partitions": partitions, **secret})
-    await _as_owner(owner, f'CREATE DATABASE "{database}"')
+    await as_owner(owner, f'CREATE DATABASE "{database}"')
     try:
         roles = {role: schema.role_of(dsn) for role, dsn in there.items() if role != "owner"}
         await schema.migrate(owner=dsns["owner"], **roles)
@@ -324,10 +324,11 @@ async def installed(
         yield its, environment(its) | dsn_env
     finally:
         await forget(its)
-        await _drop(owner, database)
+        await drop(owner, database)
 
 
-async def _as_owner(owner: str, statement: str) -> None:
+async def as_owner(owner: str, statement: str) -> None:
+    """Run one statement outside of a transaction."""
     connection = await connect(owner, name="orderflow-bench")
     try:
         await connection.execute(statement)
@@ -335,11 +336,11 @@ async def _as_owner(owner: str, statement: str) -> None:
         await connection.close()
 
 
-async def _drop(owner: str, database: str) -> None:
+async def drop(owner: str, database: str) -> None:
     """Drop *database* once the connections of the workers, which have ended, are gone as well."""
     for left in reversed(range(_DROP_TRIES)):
         try:
-            await _as_owner(owner, f'DROP DATABASE IF EXISTS "{database}"')
+            await as_owner(owner, f'DROP DATABASE IF EXISTS "{database}"')
             return
         except asyncpg.ObjectInUseError:
             if not left:

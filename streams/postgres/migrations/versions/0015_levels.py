@@ -9,7 +9,7 @@ in digits, so that the greatest of a lane is the newest; the index finds it.
 from alembic import op
 
 revision = "0015"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
