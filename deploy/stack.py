@@ -863,11 +863,9 @@ def fetch(tool: Tool, programs: Sequence[str]) -> None:
                 start = f'LD_LIBRARY_PATH="{libraries}" exec "{home}/bin/{each}" "$@"'
                 (TOOLS / each).write_text(f"#!/bin/sh\n{start}\n", encoding="utf-8")
             else:
-                found = next(
-                    path
-                    for path in Path(folder).rglob(each)
-                    if path.is_file() and not path.is_symlink()
-                )
+                # Other files may have a program's name, such as its completions for a shell.
+                rooms = (Path(folder) / "usr" / "bin", *(Path(folder) / "usr" / "lib").glob("*/*"))
+                found = next(room / each for room in rooms if (room / each).is_file())
                 found.replace(TOOLS / each)
             (TOOLS / each).chmod(0o755)
 

@@ -252,6 +252,32 @@ def import_(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench pages\n\n"
+    "$ orderflow bench pages --orders 20000 --asks 10 --json | tail -1"
+)
+def pages(
+    *,
+    orders: Annotated[
+        int, typer.Option("--orders", min=100, max=5_000_000, help="Orders of three lines.")
+    ] = 1_000_000,
+    asks: Annotated[int, typer.Option("--asks", min=2, help="Times each page is asked for.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Look at pages: how soon the console shows each over a season of orders, and by which plans.
+
+    Exits with 1 where a page reads a big table from one end to the other.
+    """
+    from streams.bench.pages import Job, measure
+    from streams.bench.showing import looked_at
+
+    job = Job(orders=orders, asks=asks)
+    figures = _show(lambda settings, say: measure(settings, job, say), looked_at, as_json=as_json)
+    if figures["scans"]:
+        raise typer.Exit(1)
+
+
+@app.command(
     epilog="Examples:\n\n$ orderflow bench figures\n\n"
     "$ orderflow bench figures --busiest 5000 --orders 500 --days 3 --json | tail -1"
 )
@@ -275,12 +301,13 @@ def figures(
     _show(lambda settings, say: measure(settings, job, say), figured, as_json=as_json)
 
 
-def _show(measure: Any, words: Any, *, as_json: bool) -> None:
+def _show(measure: Any, words: Any, *, as_json: bool) -> dict[str, Any]:
     from rich.console import Console
 
     from streams.cli.answers import answer, run, settings
 
     loaded = settings()
     with Console(stderr=True).status("measuring") as status:
-        figures = run(measure(loaded, status.update))
+        figures: dict[str, Any] = run(measure(loaded, status.update))
     answer(figures, as_json=as_json, words=lambda to: words(to, figures))
+    return figures

@@ -183,6 +183,26 @@ def imported(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def looked_at(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench pages`."""
+    shown = table(
+        f"The console, {cell(figures['orders'])} orders and {cell(figures['lines'])} lines,"
+        f" {cell(figures['asks'])} times each page",
+        "", "#p50, ms", "#p95, ms", "#max, ms", "#bytes",
+    )  # fmt: skip
+    for page in figures["pages"]:
+        names = ("p50_ms", "p95_ms", "max_ms", "bytes")
+        shown.add_row(page["page"], *(cell(page[name]) for name in names))
+    to.print(shown)
+    plans = table("The statements behind them", "", "#ms", "big tables read whole", "partitions")
+    for plan in figures["plans"]:
+        parts = ", ".join(f"{t} {some} of {all_}" for t, (some, all_) in plan["partitions"].items())
+        scans = ", ".join(plan["scans"])
+        plans.add_row(plan["statement"], cell(plan["ms"]), scans or "-", parts or "-")
+    to.print(plans)
+    _on(to, figures)
+
+
 def figured(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench figures`."""
     shown = table(

@@ -266,7 +266,10 @@ async def _deliver_again(connection: Any, rows: Sequence[Row]) -> dict[str, Sett
     """Let these deliveries be tried anew; return what is said of those that cannot be."""
     numbers = [row["record_offset"] for row in rows]
     waiting = {row["id"] for row in await connection.fetch(sql("retry_deliveries"), numbers)}
-    why_not = "its destination was removed, or the delivery is kept no more"
+    why_not = (
+        "its destination was removed, a newer number was told since, or it is kept no more: "
+        "discard it"
+    )
     return {
         row["id"]: None
         if row["record_offset"] in waiting

@@ -254,8 +254,11 @@ LIMIT $4;
 SELECT * FROM order_lines WHERE order_key = $1 ORDER BY line_no;
 
 -- name: events_of_order
--- What happened to one order, oldest first.
-SELECT version, at, event, body FROM order_events WHERE order_key = $1 ORDER BY version;
+-- What happened to one order, oldest first; in no month before it came.
+SELECT version, at, event, body FROM order_events
+WHERE order_key = $1
+    AND at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
+ORDER BY version;
 
 -- name: holds_of_order
 -- What one order holds, or held.

@@ -26,6 +26,8 @@ Row = dict[str, Any]
 ROWS_MAX = 500
 READ_SECONDS = 30.0
 POOL_MAX = 4
+#: What a step of a statement may hold in memory: what can go now is sorted there, not on the disk.
+WORK_MEM = "16MB"
 
 
 class Reads:
@@ -48,6 +50,7 @@ class Reads:
             at_most=self._at_once,
             answers_within_s=READ_SECONDS,
             default_transaction_read_only="on",
+            work_mem=WORK_MEM,
         )
         return self
 
