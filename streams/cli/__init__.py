@@ -34,6 +34,7 @@ from streams.cli import (
     replaying,
     running,
     setting_up,
+    settling,
     shipping,
     subscribing,
 )
@@ -59,7 +60,6 @@ setting_up.add_to(app)
 running.add_to(app)
 breaking.add_to(app)
 operating.add_to(app)
-figuring.add_to(app)
 marketing.add_to(app)
 mapping.add_to(app)
 importing.add_to(app)
@@ -73,6 +73,7 @@ operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
 figuring.add_to(app)
+settling.add_to(app)
 listening.add_to(app)
 announcing.add_to(app)
 availability.add_to(app)

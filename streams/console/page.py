@@ -40,6 +40,7 @@ from streams.operations.operation import SLOW_AFTER_S, Forbidden, NotFound, Refu
 from streams.operations.rights import RIGHTS, Right
 from streams.postgres.reads import Reads
 from streams.settings import Settings
+from streams.settlements.desk import Desk
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class House(NamedTuple):
     accounts: Accounts
     live: Live
     imports: Imports
+    settling: Desk
     reader: Reader
     pages: Environment
     figures: Upkeep

@@ -26,6 +26,7 @@ from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S
 from streams.postgres.reads import Reads
 from streams.settings import Settings
+from streams.settlements.desk import Desk
 from streams.web.serving import listen, server
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,9 @@ async def serve(
             first(*made)
         live = Live(settings, reads)
         house = House(
-            settings, operations, reads, accounts, live, Imports(settings), Reader(SLOW_AFTER_S),
-            web.templates(), Upkeep(settings, operations, lambda: live.as_of_ms),
+            settings, operations, reads, accounts, live, Imports(settings), Desk(settings),
+            Reader(SLOW_AFTER_S), web.templates(),
+            Upkeep(settings, operations, lambda: live.as_of_ms),
         )  # fmt: skip
         await _serve(house, host, port)
 

@@ -33,6 +33,7 @@ from streams.console import (
     orders,
     painting,
     reports,
+    settlements,
     shipping,
     signing,
     stock,
@@ -152,8 +153,8 @@ _OWN = (
 TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
     *figures.PAGES, *reports.PAGES,
-    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *subscribers.PAGES,
-    *audit.PAGES, *_OWN,
+    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *settlements.PAGES,
+    *subscribers.PAGES, *audit.PAGES, *_OWN,
 )  # fmt: skip
 
 

@@ -123,6 +123,13 @@ OPERATIONS_GRANTS: dict[str, str] = {
     "figures_days": "SELECT, INSERT, DELETE",
     "figures_flow": "SELECT, INSERT, DELETE",
     "daily_reports": "SELECT, INSERT",
+    # A file is taken, or withdrawn with its lines; what people said of a difference stays.
+    "settlement_files": "SELECT, INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)",
+    "settlement_lines": "SELECT, INSERT, UPDATE (order_key), DELETE",
+    "settlement_repeats": "SELECT, INSERT, DELETE",
+    "settlement_names": "SELECT, INSERT, UPDATE",
+    "settlement_orders": "SELECT, INSERT, UPDATE, DELETE",
+    "settlement_resolutions": "SELECT, INSERT",
 }
 #: What the console may do by itself: see to its users and their sessions, and say what was done.
 CONSOLE_GRANTS: dict[str, str] = {

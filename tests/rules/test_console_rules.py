@@ -23,6 +23,8 @@ from starlette.routing import Route
 from agents.deliveries import Standing
 from agents.deliveries import State as Delivery
 from agents.ledger import found_by
+from agents.settlements import Kind as Money
+from agents.settlements import Verdict as Settled
 from schemas.alerts import Severity, State
 from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Misconfigured, Rejected
@@ -135,7 +137,7 @@ async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> 
     settings = Settings(kafka="", console_cookies_secure=False)
     nowhere: Any = None  # whoever asks whether it is ready runs into that
     house = House(
-        settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, web.templates(), nowhere
+        settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, web.templates(), nowhere
     )
     scope = {
         "type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": [],
@@ -344,6 +346,9 @@ WORDS: dict[str, list[Any]] = {
     "import": ["received", "forecast", "sending", "settling", "done", "refused"],
     "verdict": list(Verdict),
     "existing": list(Existing),
+    "difference": list(Settled),
+    "todo": list(Settled),
+    "money": list(Money),
     "mapping": ["new", "moved", "withdrawn"],
     "changed": ["added", "paused", "resumed", "rotated", "tested", "removed"],
     "unit": list(UNITS),
