@@ -84,15 +84,18 @@ WITH gone AS (
 SELECT DISTINCT day, platform, shop FROM gone;
 
 -- name: figures_of_chunks
--- What the orders of these chunks come to: by when they were placed, and by when money or goods went back.
+-- What the orders of these chunks come to: by when they were placed, and by when money or goods went back. Each chunk is looked up in the shop's index, however many orders there are.
 WITH base AS MATERIALIZED (
     SELECT wanted.chunk, found.*
     FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (platform, shop, chunk)
-    JOIN figured_orders AS found
-        ON found.platform = wanted.platform AND found.shop = wanted.shop
-        AND found.first_received_at >= wanted.chunk
-        AND found.first_received_at < wanted.chunk + interval '1 hour'
-    WHERE found.counted
+    CROSS JOIN LATERAL (
+        SELECT * FROM figured_orders
+        WHERE figured_orders.platform = wanted.platform AND figured_orders.shop = wanted.shop
+            AND first_received_at >= wanted.chunk
+            AND first_received_at < wanted.chunk + interval '1 hour'
+            AND counted
+        OFFSET 0
+    ) AS found
 )
 SELECT platform, shop, chunk, day, hour, country, province, currency,
     sum(orders)::bigint AS orders, sum(priced)::bigint AS priced, sum(gmv)::numeric AS gmv,
@@ -143,9 +146,13 @@ SELECT wanted.platform, wanted.shop, wanted.chunk,
     count(*) FILTER (WHERE stage = 'ledger') AS ledger,
     count(*) FILTER (WHERE stage = 'whole') AS whole
 FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (platform, shop, chunk)
-JOIN orders
-    ON orders.platform = wanted.platform AND orders.shop = wanted.shop
-    AND first_received_at >= wanted.chunk AND first_received_at < wanted.chunk + interval '1 hour'
+CROSS JOIN LATERAL (
+    SELECT * FROM orders
+    WHERE orders.platform = wanted.platform AND orders.shop = wanted.shop
+        AND first_received_at >= wanted.chunk
+        AND first_received_at < wanted.chunk + interval '1 hour'
+    OFFSET 0
+) AS received
 CROSS JOIN LATERAL (VALUES
     ('raw', extract(epoch FROM first_received_at - stated_at)::float8 * 1000),
     ('normalised', extract(epoch FROM observed_at - first_received_at)::float8 * 1000),

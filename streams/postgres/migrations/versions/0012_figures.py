@@ -135,11 +135,10 @@ STATEMENTS = (
     JOIN shop_clocks AS clock ON clock.platform = o.platform AND clock.shop = o.shop
     LEFT JOIN order_details AS details ON details.order_key = o.order_key
     CROSS JOIN LATERAL (
-        SELECT LEAST(o.refunded_at, (
-            SELECT min(returns.at) FROM returns
-            WHERE returns.order_key = o.order_key AND returns.disposition <> 'lost'
-        )) AS at
-    ) AS back
+        SELECT min(returns.at) AS at FROM returns
+        WHERE returns.order_key = o.order_key AND returns.disposition <> 'lost'
+    ) AS goods
+    CROSS JOIN LATERAL (SELECT LEAST(o.refunded_at, goods.at) AS at) AS back
     """,
     "COMMENT ON VIEW figured_orders IS 'what is counted, when and where: docs/figures.md'",
     'CREATE TABLE figures_touched (order_key text COLLATE "C" NOT NULL)',
