@@ -53,8 +53,9 @@ test: venv check ## check, then every test on the real stack; ARGS="-k name" nar
 	@$(STACK) tools
 	@$(STACK) run -- $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-demo: venv up ## one order in, one page to look at
-	@set -a; source .local/stack.env; set +a; $(BIN)/orderflow demo
+# At a terminal the console stays open until Enter or Ctrl-C; then everything ends that was started.
+demo: venv ## 20,000 orders, one kill, the verdict, and the console to look at it
+	@$(STACK) run -- $(BIN)/orderflow demo $(ARGS)
 
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt

@@ -7,7 +7,8 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus and amtool into .local/tools: they try rules and dashboards
+    tools          promtool, prometheus and amtool into .local/tools: they try rules and dashboards;
+                   Chromium and a font with Chinese, installed: they try the console's pages
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -751,10 +752,19 @@ def install(state: State, *, servers: bool = True) -> None:
 
 def tools(_: State) -> None:
     """
+    Fetch what only tests use; where it cannot be had, say so, and the rest works all the same.
+
+    The tests that need it say so too.
+    """
+    fetch_programs()
+    install_browser()
+
+
+def fetch_programs() -> None:
+    """
     Take promtool, prometheus and amtool out of the distribution's packages, and nothing else.
 
-    They are not installed, so nothing depends on them and no service starts. Where they cannot be
-    had the rest works all the same, and the tests that need them say so.
+    They are not installed, so nothing depends on them and no service starts.
     """
     path = f"{TOOLS}:{os.environ.get('PATH', '')}"
     for package, programs in (
@@ -778,6 +788,39 @@ def tools(_: State) -> None:
             for each in missing:
                 (Path(folder) / "usr" / "bin" / each).replace(TOOLS / each)
             say(f"fetched {names}")
+
+
+#: The browser that Playwright drives, by the name of its program, and what it draws Chinese with.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHINESE_FONT = "fonts-wqy-microhei"
+
+
+def browser_missing() -> list[str]:
+    """Return the packages of a browser that can show Chinese, as far as they are missing."""
+    lacks = [] if any(map(shutil.which, BROWSERS)) else ["chromium"]
+    listed = ["fc-list", ":lang=zh", "family"]
+    with contextlib.suppress(OSError):
+        if subprocess.run(listed, check=False, capture_output=True).stdout.strip():
+            return lacks
+    return [*lacks, CHINESE_FONT]
+
+
+def install_browser() -> None:
+    """Install Chromium and a font; unlike the programs above it needs what its package asks for."""
+    lacks = browser_missing()
+    if not lacks:
+        return
+    packages = " ".join(lacks)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        say(f"the pages are not tried in a browser; for that: apt-get install {packages}")
+        return
+    say(f"installing {packages} (once, about 110 MB)")
+    try:
+        apt_get("update")
+        with no_service_starts():
+            apt_get("install", "-y", "--no-install-recommends", *lacks)
+    except StackError as error:
+        say(f"{packages} cannot be had, and the pages are not tried in a browser: {error}")
 
 
 def unpack(package: str, folder: Path) -> None:
@@ -937,7 +980,11 @@ def accompany(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Wait for *command*, and take it along when we are told to end."""
     process = subprocess.Popen(command, env=environment)
     try:
-        code = process.wait()
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # The terminal has told it too; told twice, it could not end what it has started.
+            code = process.wait(STOP_WITHIN)
     except BaseException:
         process.terminate()
         try:

@@ -20,7 +20,8 @@ from streams.roles import ROLES
 WORKERS = 2
 _LOOK_EVERY_S = 0.1
 _READY_EVERY_S = 0.5
-_HERE = "127.0.0.1"
+#: Where everything of the demo listens.
+HERE = "127.0.0.1"
 
 
 class Troupe:
@@ -48,7 +49,7 @@ class Troupe:
         options = ("--pid-file", str(self._pid_file(number)), "--log", str(self.log(number)))
         (command,) = commands(self._stage.settings, list(ROLES), [self._names[number]], *options)
         health = {
-            "ORDERFLOW_HEALTH_HOST": _HERE,
+            "ORDERFLOW_HEALTH_HOST": HERE,
             "ORDERFLOW_HEALTH_PORT": str(self._ports[number]),
         }
         return command._replace(env={**self._stage.env, **command.env, **health})
@@ -58,7 +59,7 @@ class Troupe:
         loop = asyncio.get_running_loop()
         deadline, said = loop.time() + within_s, 0
         while loop.time() < deadline and not self.ended:
-            all_ready = all(await asyncio.gather(*(_is_ready(port) for port in self._ports)))
+            all_ready = all(await asyncio.gather(*(is_ready(port) for port in self._ports)))
             said = said + 1 if all_ready else 0
             if said > 1:
                 return True
@@ -108,16 +109,25 @@ class Troupe:
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         return [
-            held.enter_context(socket.create_server((_HERE, 0))).getsockname()[1]
+            held.enter_context(socket.create_server((HERE, 0))).getsockname()[1]
             for _ in range(count)
         ]
 
 
-async def _is_ready(port: int) -> bool:
-    """Ask a worker's /readyz."""
+def free_port(wanted: int) -> int:
+    """Return *wanted* if nothing listens there, else another port."""
+    try:
+        with socket.create_server((HERE, wanted)) as free:
+            return int(free.getsockname()[1])
+    except OSError:
+        return _free_ports(1)[0]
+
+
+async def is_ready(port: int) -> bool:
+    """Ask the /readyz of a process here."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(_READY_EVERY_S):
-            reader, writer = await asyncio.open_connection(_HERE, port)
+            reader, writer = await asyncio.open_connection(HERE, port)
             try:
                 writer.write(b"GET /readyz HTTP/1.1\r\nHost: demo\r\n\r\n")
                 return b" 200 " in await reader.readuntil(b"\r\n")

@@ -6,7 +6,8 @@
 "use strict";
 (() => {
   const POLL_MS = 15000;
-  const AMBER_S = 30;
+  /* Twice a second, so that what stands there is never a second off. */
+  const PAINT_MS = 500;
   const live = () => document.querySelector("[data-live]");
   let source = null;
   let poll = null;
@@ -29,11 +30,12 @@
     const time = age.querySelector("time");
     const seconds = Math.max(0, Math.round((Date.now() + ahead - asOf) / 1000));
     const isLost = lost.news || lost.part;
+    const isOld = seconds > Number(age.dataset.amber);
     age.classList.toggle("red", isLost);
-    age.classList.toggle("amber", !isLost && (!asOf || seconds > AMBER_S));
+    age.classList.toggle("amber", !isLost && (!asOf || isOld));
     if (!asOf) { return; }
     let said = age.dataset.ago.replace("#", String(seconds));
-    if (isLost) { said += " " + age.dataset.lost; } else if (seconds > AMBER_S) { said += " " + age.dataset.stale; }
+    if (isLost) { said += " " + age.dataset.lost; } else if (isOld) { said += " " + age.dataset.stale; }
     if (text.textContent !== said) { text.textContent = said; }
     if (time) {
       const iso = new Date(asOf).toISOString();
@@ -108,8 +110,10 @@
     document.body.addEventListener("htmx:responseError", (event) => {
       if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost("part", true); }
     });
+    const paint = () => { paintAge(); paintCounts(); };
     readAge();
     open();
-    setInterval(() => { paintAge(); paintCounts(); }, 1000);
+    paint();
+    setInterval(paint, PAINT_MS);
   });
 })();
