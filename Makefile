@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo lock fuzz fmt prometheus
+.PHONY: help venv up down clean check test demo lock fuzz fmt prometheus screenshots
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -67,6 +67,10 @@ fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave
 prometheus: venv ## fetch promtool and amtool, and try the rules for Prometheus
 	@$(STACK) tools
 	$(BIN)/python -m pytest -q tests/rules/test_prometheus_rules.py
+
+screenshots: venv ## take the pictures in docs/screens anew
+	@$(STACK) tools
+	@SCREENS_TO=docs/screens $(STACK) run -- $(BIN)/python -m pytest -q tests/browser -k picture
 
 fmt: venv ## format, and fix what can be fixed
 	$(BIN)/ruff format $(CODE)

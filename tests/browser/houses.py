@@ -22,6 +22,8 @@ from msgspec import msgpack
 from schemas.orders import Buyer, OrderDetails, Receiver, Shipment
 from streams.callbacks.subscribers import SUBSCRIBERS_MAX
 from streams.clock import now_ms
+from streams.importing.planning import Reading
+from streams.importing.store import options_of
 from streams.operations.rights import Role
 from streams.postgres.connecting import connected
 from streams.topics import ORDER_EVENTS
@@ -218,13 +220,13 @@ def a_subscriber(house: House) -> None:
 
 
 def an_import(house: House) -> None:
-    """Let a file have been looked at."""
+    """Let a file have been carried out, one of its rows refused."""
     file = house.shop.house.folder / "orders.csv"
     at = "2026-06-03T09:00:00+08:00"
     head = "order_id,status,created_at,updated_at,merchant_sku,quantity"
     file.write_text(f"{head}\nF-1,PAID,{at},{at},LAMP,1\nF-2,PAID,{at},{at},LAMP,none\n")
     house.shop.house.orderflow(
-        "import", str(file), "--platform", "taobao", "--shop", "samples", "--dry-run",
+        "import", str(file), "--platform", "taobao", "--shop", "samples",
         "--reason", "平台故障", code=1,
     )  # fmt: skip
 
@@ -310,18 +312,18 @@ _FILL = (
     INSERT INTO imports (id, state, file_name, path, file_digest, file_bytes, platform, shop,
         existing, options, operator, reason, dry_run)
     SELECT 'i' || n, 'done', 'orders-' || n || '.csv', '/x', '', 1, 'mall', 'main', 'update',
-        '{{}}', 'mei', '平台故障', true {_MANY}
+        '{options_of(Reading("mall", "main"))}', 'mei', '平台故障', true {_MANY}
     """,
     f"""
     INSERT INTO delivery_destinations (kind, id, host)
     SELECT 'subscriber', 's' || n, 'hooks.example.com'
     FROM generate_series(1, {SUBSCRIBERS_MAX}) AS n
-    """,
+    """,  # noqa: S608  a number of ours
     f"""
     INSERT INTO subscribers (id, name, url, types, shops)
     SELECT 's' || n, 'wms-' || n, 'https://hooks.example.com/' || n, '{{}}', '{{}}'
     FROM generate_series(1, {SUBSCRIBERS_MAX}) AS n
-    """,
+    """,  # noqa: S608  a number of ours
     f"""
     INSERT INTO deliveries (kind, destination, lane, message, about, body)
     SELECT 'subscriber', 's1', 'mall:main:' || n, 'm' || n, 'order.status', '\\x00' {_MANY}

@@ -29,7 +29,7 @@ class Screen(NamedTuple):
     role: Role | None = Role.ADMIN
 
 
-_ROWS = "main table tbody tr"
+_ROWS, _SAID = "main table tbody tr", "main article"
 
 SCREENS = {
     screen.name: screen
@@ -44,8 +44,8 @@ SCREENS = {
         Screen("SKU", "/sku?name={sku}", _ROWS, is_live=True, may_be_empty=True, goes_on=True),
         Screen("exceptions", "/exceptions", _ROWS, may_be_empty=True, goes_on=True),
         Screen("exception", "/exception?id={exception}", "main pre"),
-        Screen("alerts", "/alerts", "main article", has_age=False, may_be_empty=True, goes_on=True),
-        Screen("intake", "/intake", "main article", has_age=False, may_be_empty=True, goes_on=True),
+        Screen("alerts", "/alerts", _SAID, has_age=False, may_be_empty=True, goes_on=True),
+        Screen("intake", "/intake", _SAID, has_age=False, may_be_empty=True, goes_on=True),
         Screen("imports", "/imports", _ROWS, has_age=False, may_be_empty=True, goes_on=True),
         Screen("import", "/import?id={job}", "dl.facts", has_age=False),
         Screen("mappings", "/mappings", _ROWS, may_be_empty=True, goes_on=True),
@@ -54,7 +54,9 @@ SCREENS = {
             has_age=False,
         ),
         Screen("subscribers", "/subscribers", _ROWS, has_age=False, may_be_empty=True),
-        Screen("subscriber", "/subscriber?id={subscriber}", "main form", has_age=False, goes_on=True),
+        Screen(
+            "subscriber", "/subscriber?id={subscriber}", "main form", has_age=False, goes_on=True,
+        ),
         Screen("audit", "/audit", _ROWS, has_age=False, goes_on=True),
         Screen("password", "/password", "main form", has_age=False),
         Screen("sign-in", "/sign-in", "main form", has_age=False, role=None),
@@ -79,6 +81,13 @@ MATRIX: dict[str, list[Screen]] = {
     "light, dark": _EVERY,
     "no scripts": _EVERY,
 }
+
+
+#: The screens that docs/screens has pictures of.
+PICTURES = [
+    SCREENS[name]
+    for name in ("orders", "order", "to-ship", "parcels", "stock", "SKU", "exceptions", "mappings")
+]
 
 
 def table(forms: dict[str, list[str]]) -> str:
