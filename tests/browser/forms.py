@@ -15,6 +15,7 @@ from streams.operations.rights import Role
 from tests.browser.houses import House, an_alert
 
 _NTH = count(1)
+REASON = "浏览器试过"
 
 
 class Form(NamedTuple):
@@ -63,7 +64,7 @@ _ORDERS = count()
 
 
 def _reason(form: Locator, button: Any = "button:not(.link)") -> Locator:
-    form.locator('input[name="reason"]').fill("浏览器试过")
+    form.locator('input[name="reason"]').fill(REASON)
     return form.locator(button).first
 
 
@@ -138,7 +139,7 @@ FORMS = (
         "SELECT count(*) FROM alerts WHERE id = $1 AND acknowledged_by IS NOT NULL",
     ),
     Form(
-        "intake", lambda _: "qingyou", "/intake", _pause,
+        "intake", _new("corner"), "/intake", _pause,
         "SELECT count(*) FROM intake_pauses WHERE shop = $1",
     ),
     Form(

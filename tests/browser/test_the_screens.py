@@ -19,7 +19,7 @@ from streams.console.terms import say
 from streams.operations.rights import Role
 from streams.topics import PLATFORMS
 from tests.browser.driving import DESK, Chromium, Look, Tab, chromium
-from tests.browser.forms import FORMS, UNDER, Form
+from tests.browser.forms import FORMS, REASON, UNDER, Form
 from tests.browser.houses import Aside, House, aside, at_rest, fill, living  # noqa: F401
 from tests.browser.screens import MATRIX, PICTURES, SCREENS, Screen, table
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
@@ -113,13 +113,24 @@ def turns(tab: Tab, wanted: str) -> None:
     tab.page.wait_for_selector(selector, state="attached")
 
 
-def is_true(house: House, tab: Tab) -> None:
-    """What the page says of its age is true to a second by PostgreSQL's clock."""
+def is_true(house: House, tab: Tab, *, anew: bool = False) -> None:
+    """
+    What the page says of its age is true to a second by PostgreSQL's clock.
+
+    Looked at again: on a busy machine the page's own clock ticks late for a moment. Without
+    scripts it has none, and is true when it comes: *anew*.
+    """
     clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-    before = house.value(clock)
-    told = tab.page.evaluate(_AGE)
-    after = house.value(clock)
-    assert before - 1000 <= told["at"] + told["ago"] * 1000 <= after + 1000, told
+
+    def look() -> bool:
+        before = house.value(clock)
+        if anew:
+            tab.page.reload()
+        told = tab.page.evaluate(_AGE)
+        after = house.value(clock)
+        return bool(before - 1000 <= told["at"] + told["ago"] * 1000 <= after + 1000)
+
+    eventually(look)
 
 
 # --- the house at rest: empty, then full ----------------------------------------------------------
@@ -229,7 +240,7 @@ def test_a_screen_can_be_read_without_scripts(
 
     assert tab.page.locator(screen.shows).count() == with_scripts.page.locator(screen.shows).count()
     if screen.has_age:
-        is_true(house, tab)
+        is_true(house, tab, anew=True)
 
 
 @on("light, dark")
@@ -400,33 +411,31 @@ def _soon() -> int:
     return int(time.time() * 1000) + 700
 
 
-_STANDS_AGAIN = """(action) => {
-  const form = document.querySelector(action);
-  return form && { reason: form.reason.value, once: form.once?.value };
-}"""
-
-
 @forms("back")
 def test_whoever_goes_back_to_a_form_does_nothing_twice_unawares(
     house: House, tabs: Callable[..., Tab], form: Form
 ) -> None:
     subject, tab = form.subject(house), tabs(house)
     button = filled(tab, form, subject)
-    action = button.evaluate("(button) => `form[action='${button.form.getAttribute('action')}']`")
-    before = tab.page.evaluate(_STANDS_AGAIN, action)
+    sent = button.evaluate(
+        "(button) => [button.form.getAttribute('action'), button.form.once?.value]"
+    )
     mark = marked(tab)
     button.click()
     left(tab, mark)
 
-    answer = tab.page.go_back(wait_until="load")
+    tab.page.go_back(wait_until="load")
 
-    assert answer is not None
     assert tab.title
-    again = tab.page.evaluate(_STANDS_AGAIN, action)
-    if again and again["reason"]:
-        # What stands filled in again is the very form that was sent, not one that is done anew.
-        assert again["once"] == before["once"]
-        assert "once" in before, "it would be done again"
+    again = tab.page.evaluate(
+        """(action) => {
+          const form = document.querySelector(`form[action="${action}"]`);
+          return form && { reason: form.reason.value, once: form.once?.value };
+        }""",
+        sent[0],
+    )
+    # A form that stands there as it was filled in must not be one that is done anew.
+    assert not again or again["reason"] != REASON or again["once"] == sent[1]
     done_once(house, form, subject)
 
 

@@ -18,8 +18,8 @@
   let asOf = 0;
   let asking = false;
 
-  function take(asOfMs, nowMs) {
-    if (nowMs) { ahead = nowMs - Date.now(); }
+  function take(asOfMs, nowMs, lateMs = 0) {
+    if (nowMs) { ahead = nowMs - (Date.now() - lateMs); }
     if (asOfMs >= asOf) { asOf = asOfMs; }
   }
 
@@ -46,9 +46,15 @@
     }
   }
 
-  function readAge() {
+  function readAge(lateMs = 0) {
     const age = document.querySelector("[data-age]");
-    if (age) { take(Number(age.dataset.asOf), Number(age.dataset.now)); }
+    if (age) { take(Number(age.dataset.asOf), Number(age.dataset.now), lateMs); }
+  }
+
+  /* How long ago the page arrived: it says what time it was when it left the server. */
+  function sinceArrivalMs() {
+    const [came] = performance.getEntriesByType("navigation");
+    return came ? Math.max(0, performance.now() - came.responseStart) : 0;
   }
 
   function paintCounts() {
@@ -111,7 +117,7 @@
       if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost("part", true); }
     });
     const paint = () => { paintAge(); paintCounts(); };
-    readAge();
+    readAge(sinceArrivalMs());
     open();
     paint();
     setInterval(paint, PAINT_MS);
