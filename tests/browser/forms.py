@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from playwright.sync_api import Locator, Page
 
 from streams.operations.rights import Role
-from tests.browser.houses import House, an_alert
+from tests.browser.houses import READY, House, an_alert
 
 _NTH = count(1)
 REASON = "浏览器试过"
@@ -57,7 +57,7 @@ def _open_exception(house: House) -> str:
 
 
 def _open_order(house: House) -> str:
-    return f"mall:main:GO-{next(_ORDERS)}"
+    return f"mall:main:{READY[next(_ORDERS)]}"
 
 
 _ORDERS = count()
@@ -77,7 +77,7 @@ def _stock(page: Page, _: str) -> Locator:
 def _parcel(page: Page, order: str) -> Locator:
     form = page.locator('form[action="/to-ship/parcels"]').first
     form.locator('select[name="carrier"]').select_option("SF")
-    form.locator('input[name="number"]').fill(f"SF14{order.rpartition('-')[2]:0>9}")
+    form.locator('input[name="number"]').fill(f"SF14{order.rpartition(':')[2]}")
     return _reason(form)
 
 

@@ -32,7 +32,7 @@ from tests.installation import HAPPENS_WITHIN_S as WITHIN_S
 from tests.installation import Installation, installation
 from tests.integration.robots import Tap
 from tests.integration.the_console import (
-    CLEAR,
+    TAOBAO,
     Shop,
     a_mall_order,
     check_logs,
@@ -45,6 +45,8 @@ from tests.integration.the_console import (
 )
 
 ROWS = 10_000
+#: Orders of the mall that can go now.
+READY = [f"20260601{n:04}" for n in range(12)]
 _DSNS = ("READER", "OPERATIONS", "CONSOLE")
 
 
@@ -168,9 +170,9 @@ def _furnish(house: House) -> None:
     shop.browsers.update(furnished(shop.house, shop.url, log).browsers)
     feed(
         shop.house,
-        *(a_mall_order(f"GO-{n}") for n in range(12)),
-        *(a_mall_order(f"BAD-{n}", total_minor="much") for n in range(8)),
-        a_mall_order("WAITS-1", lines=[
+        *(a_mall_order(id_) for id_ in READY),
+        *(a_mall_order(f"20260601800{n}", total_minor="much") for n in range(8)),
+        a_mall_order("202606019001", lines=[
             {"line_id": "1", "platform_sku": "9001", "title": "茶壶 500 ml", "quantity": 3,
              "unit_price_minor": 100, "line_total_minor": 300},
         ]),
@@ -179,12 +181,12 @@ def _furnish(house: House) -> None:
     for furnish in (a_pause, a_subscriber, an_import):
         furnish(house)
     an_alert(house, "alert-1")
-    wanted = {f"mall:main:GO-{n}" for n in range(12)}
+    wanted = {f"mall:main:{id_}" for id_ in READY}
     eventually(lambda: wanted <= set(to_ship(operations.ask("/to-ship?sku=LAMP"))), WITHIN_S)
     eventually(lambda: len(exceptions(shop, "?cause=malformed&platform=mall")) == 8, WITHIN_S)
     eventually(lambda: "茶壶" in operations.ask("/mappings").text, WITHIN_S)
     house.names = {
-        "order": CLEAR, "go": "mall:main:GO-11", "sku": "LAMP",
+        "order": f"taobao:samples:{TAOBAO}", "go": f"mall:main:{READY[-1]}", "sku": "LAMP",
         "exception": exceptions(shop, "?cause=malformed&platform=mall")[0],
         "job": str(house.value("SELECT id FROM imports LIMIT 1")),
         "subscriber": str(house.value("SELECT id FROM subscribers LIMIT 1")),
