@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo lock fuzz fmt prometheus screenshots
+.PHONY: help venv up down clean check test demo chaos lock fuzz fmt prometheus screenshots
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -56,6 +56,10 @@ test: venv check ## check, then every test on the real stack; ARGS="-k name" nar
 # At a terminal the console stays open until Enter or Ctrl-C; then everything ends that was started.
 demo: venv ## 20,000 orders, one kill, the verdict, and the console to look at it
 	@$(STACK) run -- $(BIN)/orderflow demo $(ARGS)
+
+chaos: venv ## break the whole house under load and count everything; ARGS="--seed 7"
+	@$(STACK) tools
+	@$(STACK) run -- $(BIN)/orderflow chaos $(ARGS)
 
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt

@@ -7,7 +7,7 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus and amtool into .local/tools: they try rules and dashboards;
+    tools          promtool, prometheus, amtool and libfaketime into .local/tools, for tests;
                    Chromium and a font with Chinese, installed: they try the console's pages
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
@@ -65,7 +65,14 @@ PORT_WITHIN = 10
 START_ATTEMPTS, START_PAUSE = 5, 1.0
 #: The unprivileged account PostgreSQL runs as when we are root, which it refuses to be.
 POSTGRES_ACCOUNT = "postgres"
-DEFAULT_PORTS = {"kafka": 19092, "kafka-controller": 19093, "postgres": 15432, "redis": 16379}
+DEFAULT_PORTS = {
+    "kafka": 19092,
+    "kafka-controller": 19093,
+    "kafka-behind": 19094,
+    "kafka-between": 19095,
+    "postgres": 15432,
+    "redis": 16379,
+}
 #: What each person of the database may do is granted by the migrations; the owner may make
 #: databases, so that a test can have its own.
 ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
@@ -202,9 +209,13 @@ def given_answers(address: str) -> bool:
 def prepare_kafka(state: State) -> None:
     fetch_jars()
     broker, controller = port(state, "kafka"), port(state, "kafka-controller")
+    # Clients go where a broker says it is: whoever stands between them and it (`orderflow chaos`
+    # does) needs a listener that says so. That port is not ours to listen on, nor to move from.
+    behind = port(state, "kafka-behind")
+    between = state.section("ports").get("kafka-between") or port(state, "kafka-between")
     mine = f"""
-listeners=PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}
-advertised.listeners=PLAINTEXT://{HOST}:{broker}
+listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{behind},CONTROLLER://{HOST}:{controller}
+advertised.listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{between}
 controller.quorum.voters=1@{HOST}:{controller}
 log.dirs={LOCAL / "kafka" / "data"}
 """
@@ -483,6 +494,9 @@ def addresses(state: State) -> dict[str, str]:
     ours = {}
     if "kafka" in ports:
         ours["ORDERFLOW_KAFKA"] = f"{HOST}:{ports['kafka']}"
+        for name in ("behind", "between"):
+            if (number := ports.get(f"kafka-{name}")) is not None:
+                ours[f"ORDERFLOW_STACK_KAFKA_{name.upper()}"] = f"{HOST}:{number}"
     if "postgres" in ports:
         where = f"{HOST}:{ports['postgres']}/orderflow"
         for name, variable in zip(ROLES, POSTGRES_VARIABLES, strict=True):
@@ -762,7 +776,7 @@ def tools(_: State) -> None:
 
 def fetch_programs() -> None:
     """
-    Take promtool, prometheus and amtool out of the distribution's packages, and nothing else.
+    Take promtool, prometheus, amtool and libfaketime out of the distribution's packages.
 
     They are not installed, so nothing depends on them and no service starts.
     """
@@ -770,23 +784,27 @@ def fetch_programs() -> None:
     for package, programs in (
         ("prometheus", ("promtool", "prometheus")),
         ("prometheus-alertmanager", ("amtool",)),
+        # A clock of its own for a worker under `orderflow chaos`.
+        ("libfaketime", ("libfaketimeMT.so.1",)),
     ):
         missing = [each for each in programs if shutil.which(each, path=path) is None]
         if not missing:
             continue
         names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            say(f"{names} cannot be fetched here; install what has them to have the rules tried")
+            say(f"{names} cannot be fetched here; install what has them to have everything tried")
             continue
         TOOLS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
             try:
                 unpack(package, Path(folder))
             except StackError as error:
-                say(f"{names} cannot be had, and the rules are not tried: {error}")
+                say(f"{names} cannot be had, and what needs them is not tried: {error}")
                 continue
             for each in missing:
-                (Path(folder) / "usr" / "bin" / each).replace(TOOLS / each)
+                found = next(path for path in Path(folder).rglob(each) if not path.is_symlink())
+                found.replace(TOOLS / each)
+                (TOOLS / each).chmod(0o755)
             say(f"fetched {names}")
 
 

@@ -86,11 +86,13 @@ def _what_is_wrong(said: str, kind: type[Any], fields: dict[str, Any]) -> str:
 async def ask(
     settings: Settings,
     commands: Sequence[OperatorCommand],
-    within_s: float,
+    within_s: float | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Answers:
     """
     Send *commands*, all about stock or all about orders; return the answer to each by its id.
+
+    Waits *within_s* seconds, or ORDERFLOW_ANSWER_WITHIN where that is None.
 
     Raises NoAnswer when not all are answered in time: what was sent stays sent, and asking again
     with the same id is safe. Raises BrokerUnavailable, Misconfigured.
@@ -105,7 +107,8 @@ async def ask(
         await listener.start()
         await _go_to_the_end(listener, settings.topic(events), counts[events])
         await _send(settings, commands, counts)
-        return await _answers(listener, {each.id for each in commands}, within_s, progress)
+        wait_s = settings.answer_within.total_seconds() if within_s is None else within_s
+        return await _answers(listener, {each.id for each in commands}, wait_s, progress)
     except KafkaConnectionError as error:
         raise BrokerUnavailable(
             f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     snapshot_every: timedelta = timedelta(minutes=5)
     #: How often positions are reported to the consumer group, for lag dashboards only.
     report_every: timedelta = timedelta(seconds=5)
+    #: How long a command of a person waits for its answer, where nothing else is said.
+    answer_within: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     #: SIGTERM to exit: the running round ends, within this.
     drain_for: timedelta = timedelta(seconds=5)
     #: After it the supervisor sends SIGKILL.

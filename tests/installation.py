@@ -153,6 +153,8 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
             "ORDERFLOW_HEARTBEAT_INTERVAL": "PT1S",
             "ORDERFLOW_SNAPSHOTS": str(folder / "snapshots"),
             "ORDERFLOW_SNAPSHOT_EVERY": "PT2S",
+            # Workers that were started a moment ago, on a machine that others use too.
+            "ORDERFLOW_ANSWER_WITHIN": "PT60S",
         }
         env = {k: v for k, v in os.environ.items() if not k.startswith("ORDERFLOW_")} | addresses
         settings = Settings(kafka=addresses["ORDERFLOW_KAFKA"], topic_prefix=prefix, partitions=4)

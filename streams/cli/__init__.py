@@ -16,6 +16,7 @@ from streams.cli import (
     announcing,
     auditing,
     availability,
+    breaking,
     consoling,
     exceptions,
     importing,
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 setting_up.add_to(app)
 running.add_to(app)
+breaking.add_to(app)
 operating.add_to(app)
 marketing.add_to(app)
 mapping.add_to(app)

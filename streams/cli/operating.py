@@ -49,7 +49,12 @@ Operator = Annotated[
     str | None, typer.Option("--operator", help="Who; your user name where it is not given.")
 ]
 Within = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answer.")
+    float | None,
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        help="Seconds to wait for the answer; else what ORDERFLOW_ANSWER_WITHIN says.",
+    ),
 ]
 Id = Annotated[
     str | None,
@@ -75,7 +80,7 @@ def receive(
     ] = None,
     reason: Reason = "received",
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +115,7 @@ def adjust(
     *,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,7 +137,7 @@ def freeze(
     *,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +157,7 @@ def unfreeze(
     *,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -183,7 +188,7 @@ def count(
         ),
     ] = None,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -217,7 +222,7 @@ def allot(
     ] = None,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -244,7 +249,7 @@ def give_back(
     quota: Quota,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -278,7 +283,7 @@ def take_back(
     ],
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -312,7 +317,7 @@ def settle(
     ],
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:
@@ -329,7 +334,7 @@ def _about_order(
     kind: type[Any],
     operator: str | None,
     id_: str | None,
-    timeout: float,
+    timeout: float | None,
     as_json: bool,  # noqa: FBT001  private: passed through from an option
     **fields: Any,
 ) -> None:
@@ -472,7 +477,7 @@ def _asked(
     kind: type[Any],
     operator: str | None,
     id_: str | None,
-    timeout: float,
+    timeout: float | None,
     fields: "Mapping[str, Any]",
 ) -> tuple[Any, Any]:
     """Send one command and wait; return it and its answer."""
@@ -488,7 +493,7 @@ def _one(
     kind: type[Any],
     operator: str | None,
     id_: str | None,
-    timeout: float,
+    timeout: float | None,
     as_json: bool,  # noqa: FBT001  private: passed through from an option
     **fields: Any,
 ) -> None:
@@ -532,7 +537,7 @@ def _again(refusal: "Refusal | None") -> str:
 
 
 def _receive_many(
-    file: Path, reason: str, operator: str | None, timeout: float, *, as_json: bool
+    file: Path, reason: str, operator: str | None, timeout: float | None, *, as_json: bool
 ) -> None:
     from streams import commanding
 

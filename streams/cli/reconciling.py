@@ -177,7 +177,7 @@ def confirm(
     async def adjust(command: "AdjustStock") -> "Refusal | None":
         from streams.commanding import ask
 
-        refusal: Refusal | None = (await ask(loaded, [command], 10.0))[command.id].refusal
+        refusal: Refusal | None = (await ask(loaded, [command]))[command.id].refusal
         return refusal
 
     try:

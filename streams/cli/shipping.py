@@ -43,7 +43,7 @@ def ship(
     ] = None,
     reason: Reason,
     operator: Operator = None,
-    timeout: Within = 10.0,
+    timeout: Within = None,
     id_: Id = None,
     as_json: AsJson = False,
 ) -> None:

@@ -41,8 +41,6 @@ PAGE = 50
 #: So many orders are chosen at a time: they stand in an address.
 CHOSEN_MAX = 50
 _EXPORT_PAGE = 1_000
-#: A keeper answers within moments; who waits longer is told so.
-ANSWER_S = 10.0
 _KEY_LENGTH_MAX = 3 * ID_LENGTH_MAX
 #: Parcels that are waited for at a time: each has a consumer of its own.
 _TURNS = asyncio.Semaphore(8)
@@ -236,7 +234,7 @@ async def ship_parcel(visit: Visit) -> Response:
         visit.known.name, filled.reason,
     )  # fmt: skip
     async with _TURNS:
-        said = await say(visit.house.settings, made, ANSWER_S)
+        said = await say(visit.house.settings, made)
     if said.refusal is not None:
         return await _forms(visit, keys, 409, no=refused(visit, said), filled=filled)
     # What is left of an order may go in another parcel.

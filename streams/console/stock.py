@@ -24,8 +24,6 @@ Row = dict[str, Any]
 PAGE = 100
 MOVES = 50
 HOLDS_MAX = 200
-#: A keeper answers within moments; who waits longer is told how to ask again.
-ANSWER_S = 10.0
 #: Commands that are waited for at a time: each has a consumer of its own.
 _TURNS = asyncio.Semaphore(8)
 
@@ -115,7 +113,7 @@ def _changing(verb: str) -> Handler:
 async def _change(visit: Visit, verb: str) -> Response:
     made = _command(visit, VERBS[verb])
     async with _TURNS:
-        said = (await commanding.ask(visit.house.settings, [made], ANSWER_S))[made.id]
+        said = (await commanding.ask(visit.house.settings, [made]))[made.id]
     if said.refusal is not None:
         raise Refused(
             visit.say("command_refused", why=said.refusal.value, available=said.available)

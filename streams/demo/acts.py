@@ -19,9 +19,9 @@ from rich.console import Console
 
 from schemas.errors import OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
-from streams import check, commanding, logs
+from streams import check, commanding, logs, stage
 from streams.clock import new_id
-from streams.demo import opening, samples, stage, telling
+from streams.demo import opening, samples, telling
 from streams.demo.troupe import Troupe
 from streams.demo.watching import Figures, View, gauge
 from streams.feed import files, generated
@@ -86,7 +86,7 @@ async def _show(
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    set_ = await stage.build(around, samples.reference(round(HOLD_FOR_S * 1000)))
+    set_ = await stage.build(around, "demo", samples.reference(round(HOLD_FOR_S * 1000)))
     folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
     logs.set_up("info", folder / "demo.log")
     console.print(

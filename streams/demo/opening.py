@@ -20,8 +20,9 @@ from pydantic import SecretStr
 from schemas.errors import Unavailable
 from streams.console.accounts import Accounts
 from streams.console.serving import lasting
-from streams.demo.stage import Stage
-from streams.demo.troupe import HERE, Troupe, free_port, is_ready
+from streams.demo.troupe import Troupe
+from streams.readiness import HERE, free_port, is_ready
+from streams.stage import Stage
 
 #: The workers and the console are ready within this.
 READY_S = 60.0

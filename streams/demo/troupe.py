@@ -7,21 +7,19 @@ Promise: only a process that was started here is killed, by the id it wrote down
 import asyncio
 import os
 import signal
-import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from streams.cli.supervised import commands
-from streams.demo.stage import Stage
 from streams.engine.supervisor import Command, supervise
+from streams.readiness import HERE, free_ports, is_ready
 from streams.roles import ROLES
+from streams.stage import Stage
 
 #: As many as there are cores to speak of; each has every role, and half of the partitions.
 WORKERS = 2
 _LOOK_EVERY_S = 0.1
 _READY_EVERY_S = 0.5
-#: Where everything of the demo listens.
-HERE = "127.0.0.1"
 
 
 class Troupe:
@@ -33,7 +31,7 @@ class Troupe:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[int] | None = None
         self._names = [f"{stage.prefix}{number}" for number in range(WORKERS)]
-        self._ports = _free_ports(WORKERS)
+        self._ports = free_ports(WORKERS)
 
     def log(self, number: int) -> Path:
         """Return where a worker logs."""
@@ -104,36 +102,6 @@ class Troupe:
         self._stopping.set()
         if self._task is not None:
             await self._task
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        return [
-            held.enter_context(socket.create_server((HERE, 0))).getsockname()[1]
-            for _ in range(count)
-        ]
-
-
-def free_port(wanted: int) -> int:
-    """Return *wanted* if nothing listens there, else another port."""
-    try:
-        with socket.create_server((HERE, wanted)) as free:
-            return int(free.getsockname()[1])
-    except OSError:
-        return _free_ports(1)[0]
-
-
-async def is_ready(port: int) -> bool:
-    """Ask the /readyz of a process here."""
-    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-        async with asyncio.timeout(_READY_EVERY_S):
-            reader, writer = await asyncio.open_connection(HERE, port)
-            try:
-                writer.write(b"GET /readyz HTTP/1.1\r\nHost: demo\r\n\r\n")
-                return b" 200 " in await reader.readuntil(b"\r\n")
-            finally:
-                writer.close()
-    return False
 
 
 def _is_child(pid: int) -> bool:

@@ -48,7 +48,11 @@ class Sender:
     def __init__(self, settings: Settings, platforms: Sequence[str], log: Path | None) -> None:
         self._settings = settings
         self._topics = {platform: topics.raw(platform) for platform in platforms}
-        self._producer = raw_records.producer(settings, max_batch_size=_BATCH_BYTES_MAX)
+        self._producer = raw_records.producer(
+            settings,
+            max_batch_size=_BATCH_BYTES_MAX,
+            request_timeout_ms=round(settings.request_timeout.total_seconds() * 1000),
+        )
         self._log = log.open("wb") if log else None
         self._open: dict[tuple[str, int], tuple[Any, list[Mapping[str, Any]]]] = {}
         self._under_way: deque[tuple[asyncio.Future[Any], list[Mapping[str, Any]]]] = deque()

@@ -43,7 +43,9 @@ def a_parcel(
     return made
 
 
-async def say(settings: Settings, parcel: ShipOrder, within_s: float) -> OrderCommandAnswered:
+async def say(
+    settings: Settings, parcel: ShipOrder, within_s: float | None = None
+) -> OrderCommandAnswered:
     """Send it and wait for its answer. Raises NoAnswer, BrokerUnavailable, Misconfigured."""
     answers: dict[str, Any] = await ask(settings, [parcel], within_s)
     said: OrderCommandAnswered = answers[parcel.id]

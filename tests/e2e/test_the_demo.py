@@ -14,7 +14,7 @@ import pytest
 
 from streams.demo import has_terminal
 from streams.demo.opening import until_told
-from streams.demo.troupe import free_port
+from streams.readiness import free_port
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
 from tests.installation import HAPPENS_WITHIN_S
 from tests.integration.conftest import _addresses

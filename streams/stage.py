@@ -1,14 +1,14 @@
 """
-The stage: one installation per run, beside whatever else lives on the stack.
+The stage: one installation per run of the demo or of chaos, beside whatever else is on the stack.
 
-Topics get a prefix and PostgreSQL a database, both named by the time. The last demo is kept to look
-around in; the ones before it are removed, unless somebody is connected to them.
+Topics get a prefix and PostgreSQL a database, both named by the time. The last one of a play is
+kept to look around in; those before it are removed, unless somebody is connected to them.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -24,12 +24,13 @@ from streams.postgres import schema
 from streams.postgres.connecting import connect
 from streams.settings import Settings, load
 
+#: What is played: it names topics and database.
+Play = Literal["demo", "chaos"]
 #: Enough for two workers on two cores.
 PARTITIONS = 4
-_NAME = re.compile(r"demo-(\d{14})-")
-_DATABASE = re.compile(r"orderflow_demo_(\d{14})")
+_PREFIX = re.compile(r"(?:demo|chaos)-\d{14}-")
 _OBJECT_IN_USE = "55006"
-#: Who connects to PostgreSQL, and whom the workers of the demo cannot do without.
+#: Who connects to PostgreSQL, and whom its workers cannot do without.
 _ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
 _NEEDED = ("owner", "ledger", "reader", "callbacks")
 
@@ -60,15 +61,15 @@ class Stage(NamedTuple):
         ]
 
 
-async def build(around: Settings, entries: list[Written]) -> Stage:
+async def build(around: Settings, play: Play, entries: list[Written]) -> Stage:
     """Make a fresh installation ready: topics, database, reference data."""
     given = _addresses(around)
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-    prefix, database = f"demo-{stamp}-", f"orderflow_demo_{stamp}"
+    prefix, database = f"{play}-{stamp}-", f"{_database(play)}{stamp}"
     dsns = {f"postgres_{name}": _elsewhere(dsn, database) for name, dsn in given.items()}
     secrets = {name: SecretStr(dsn) for name, dsn in dsns.items()}
     settings = load(topic_prefix=prefix, partitions=PARTITIONS, slot="", **secrets)
-    await remove_earlier(around)
+    await remove_earlier(around, play)
     await _create_database(given["owner"], database)
     roles = {name: schema.role_of(dsn) for name, dsn in given.items() if name != "owner"}
     await schema.migrate(dsns["postgres_owner"], **roles)
@@ -88,18 +89,24 @@ async def remove(around: Settings, stage: Stage) -> None:
         await _delete_topics(around, stage.prefix)
 
 
-async def remove_earlier(around: Settings) -> None:
-    """Remove the demos of before that nobody is connected to."""
+async def remove_earlier(around: Settings, play: Play) -> None:
+    """Remove the stages of *play* of before that nobody is connected to."""
     owner = _addresses(around)["owner"]
-    connection = await connect(owner, name="orderflow-demo")
+    connection = await connect(owner, name="orderflow-stage")
     try:
         rows = await connection.fetch("SELECT datname FROM pg_database")
     finally:
         await connection.close()
-    stamps = [met[1] for row in rows if (met := _DATABASE.fullmatch(row["datname"]))]
+    name = re.compile(_database(play) + r"(\d{14})")
+    stamps = [met[1] for row in rows if (met := name.fullmatch(row["datname"]))]
     for stamp in stamps:
-        if await _drop_database(owner, f"orderflow_demo_{stamp}"):
-            await _delete_topics(around, f"demo-{stamp}-")
+        if await _drop_database(owner, f"{_database(play)}{stamp}"):
+            await _delete_topics(around, f"{play}-{stamp}-")
+
+
+def _database(play: Play) -> str:
+    """Return how the databases of *play* begin."""
+    return f"orderflow_{play}_"
 
 
 def _addresses(settings: Settings) -> dict[str, str]:
@@ -108,7 +115,7 @@ def _addresses(settings: Settings) -> dict[str, str]:
     found = {name: secret.get_secret_value() for name, secret in secrets.items() if secret}
     if missing := [name for name in _NEEDED if name not in found]:
         variables = ", ".join(f"ORDERFLOW_POSTGRES_{name.upper()}" for name in missing)
-        raise Misconfigured(f"Set {variables}, or run `make demo`, which does.")
+        raise Misconfigured(f"Set {variables}, or run `make demo` or `make chaos`, which do.")
     return found
 
 
@@ -118,12 +125,12 @@ def _elsewhere(dsn: str, database: str) -> str:
 
 
 async def _create_database(owner: str, database: str) -> None:
-    connection = await connect(owner, name="orderflow-demo")
+    connection = await connect(owner, name="orderflow-stage")
     try:
         await connection.execute(f'CREATE DATABASE "{database}"')
     except asyncpg.InsufficientPrivilegeError as error:
         raise Misconfigured(
-            "The owner role of PostgreSQL may not create databases; give it CREATEDB for the demo."
+            "The owner role of PostgreSQL may not create databases; give it CREATEDB."
         ) from error
     finally:
         await connection.close()
@@ -131,7 +138,7 @@ async def _create_database(owner: str, database: str) -> None:
 
 async def _drop_database(owner: str, database: str) -> bool:
     """Drop *database*; False when somebody is connected to it."""
-    connection = await connect(owner, name="orderflow-demo")
+    connection = await connect(owner, name="orderflow-stage")
     try:
         await connection.execute(f'DROP DATABASE IF EXISTS "{database}"')
     except asyncpg.PostgresError as error:
@@ -144,9 +151,9 @@ async def _drop_database(owner: str, database: str) -> bool:
 
 
 async def _delete_topics(around: Settings, prefix: str) -> None:
-    """Delete the topics of one demo; its groups have then nothing to remember and fade away."""
-    if not _NAME.fullmatch(prefix):
-        raise AssertionError(f"{prefix!r} is no demo")
+    """Delete the topics of one stage; its groups have then nothing to remember and fade away."""
+    if not _PREFIX.fullmatch(prefix):
+        raise AssertionError(f"{prefix!r} is no stage")
     client = AIOKafkaAdminClient(bootstrap_servers=around.kafka)
     await client.start()
     try:

@@ -1,0 +1,376 @@
+"""
+One part of a plan, in order: the stage, the crew, the load, the faults, the rest, the verdict.
+
+The outcome is yes only if every fault of the part struck, everything that the feed was told is
+taken is found, exactly the poison is parked, the house came to rest in time, and `orderflow check`
+holds. A fault that cannot be had on this machine is told as skipped, and the part as not complete.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from schemas.errors import Misconfigured, OrderflowError, Unavailable
+from schemas.stock import ReceiveStock
+from streams import check, commanding, stage
+from streams.chaos import faults
+from streams.chaos.crew import Crew
+from streams.chaos.faults import FAULTS, Field, Missed, Skipped
+from streams.chaos.links import Link
+from streams.chaos.plans import Part, Step
+from streams.chaos.servers import Servers
+from streams.clock import new_id
+from streams.demo import samples
+from streams.demo.watching import gauge
+from streams.ending import end
+from streams.feed import generated, poison
+from streams.feed.sending import Sender
+from streams.feed.trade import Trade
+from streams.postgres.reads import Reads
+from streams.readiness import free_ports
+from streams.settings import Settings
+
+#: Orders a second where their number is not given.
+RATE = 100.0
+#: The load is made for so much more than the faults are expected to take, and these seconds.
+_OUTLASTS, _OUTLASTS_S = 1.15, 5.0
+#: Where the faults take longer all the same, on a busy machine, it goes on by so many orders.
+_MORE_ORDERS = 1_000
+#: One message in so many is poison.
+POISON_EVERY = 100
+#: Processes of intake, ledger and availability; keepers are in `faults`.
+OTHERS = 2
+#: How long the shops hold an unpaid order, s.
+HOLD_FOR_S = 6.0
+#: Everything has come to rest within this after the last fault and the last message, s.
+REST_WITHIN_S = 300.0
+READY_S = 120.0
+#: What the feed waits for an acknowledgement, which is longer than any outage.
+_FEED_WAITS = timedelta(minutes=10)
+#: What a worker is silent for until others take over; short, so that faults are met often.
+_SESSION = "PT6S"
+_DISK_MIB = 96
+#: A run of the whole house takes about this much.
+MEMORY_MIB = 3_000
+_STILL_LOOKS = 3
+_POISON_TICK_S = 0.5
+_CHECKOUT = Path(__file__).parents[2]
+
+Say = Callable[[str], None]
+
+
+class Struck(NamedTuple):
+    """What came of one step."""
+
+    fault: str
+    #: `struck`, `skipped` or `missed`.
+    outcome: str
+    said: str
+    at_s: float
+    seconds: float
+
+
+class Load(NamedTuple):
+    """What was sent."""
+
+    fed: generated.Fed
+    poison: int
+
+
+def enough_memory() -> None:
+    """Raise Misconfigured where the machine has too little left for a run."""
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    left = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    mib = int(left["MemAvailable"].split()[0]) // 1024
+    if mib < MEMORY_MIB:
+        raise Misconfigured(
+            f"{mib:,} MiB of memory are available and a run takes {MEMORY_MIB:,}; end something."
+        )
+
+
+def commit() -> str:
+    """Return which commit is broken, with a `+` where the checkout differs from it."""
+    git = shutil.which("git")
+    if git is None or not (_CHECKOUT / ".git").exists():
+        return "unknown"
+    head = subprocess.run(  # noqa: S603  arguments of our own making
+        [git, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude", "*"],
+        cwd=_CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return head.stdout.strip() or "unknown"
+
+
+async def play(
+    around: Settings, part: Part, *, orders: int | None, keep: bool, say: Say
+) -> dict[str, Any]:
+    """Play *part* on the servers that *around* names; return its outcome, with `ok`."""
+    began = time.monotonic()
+    async with AsyncExitStack() as cleared:
+        servers = await cleared.enter_async_context(Servers(around))
+        set_ = await stage.build(around, "chaos", samples.reference(round(HOLD_FOR_S * 1000)))
+        if not keep:
+            cleared.push_async_callback(stage.remove, around, set_)
+        folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
+        field = await cleared.enter_async_context(_field(servers, set_, folder))
+        say(f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.")
+        if not await field.crew.ready(READY_S):
+            raise Unavailable(f"The workers were not ready within {READY_S:.0f} s; see {folder}.")
+        trade = _trade(part, orders)
+        await _receive(set_.settings, trade)
+        say(f"{trade.orders:,} orders at {trade.rate:.0f}/s, {len(part.steps)} faults.")
+        log = folder / "feed.jsonl"
+        played = await _play(set_, field, part, trade, log, say)
+        await field.crew.go_home()
+        say("The workers are sent home; everything is counted again by independent code.")
+        report = await check.run(set_.settings, feed_log=log)
+        async with Reads(set_.env["ORDERFLOW_POSTGRES_READER"]) as reads:
+            parked = await reads.count_parked_open()
+    return {
+        **played,
+        "parked": parked,
+        "seconds": round(time.monotonic() - began, 1),
+        "check": report.as_json(),
+        "verdict": check.render(report),
+        **judged(played, parked, holds=report.ok),
+    }
+
+
+def judged(played: dict[str, Any], parked: int, *, holds: bool) -> dict[str, Any]:
+    """Return `ok`, whether the part is `complete`, and a sentence for everything against it."""
+    outcomes = Counter(each["outcome"] for each in played["faults"])
+    fed = played["fed"]
+    against = [
+        said
+        for wrong, said in (
+            (not holds, "The check found what is named above."),
+            (outcomes["missed"], f"{outcomes['missed']} faults did not hit."),
+            (played["rest_s"] is None, f"No rest within {REST_WITHIN_S:.0f} s."),
+            (
+                fed["acknowledged"] != fed["messages"],
+                f"Of {fed['messages']:,} messages {fed['acknowledged']:,} were acknowledged.",
+            ),
+            (
+                parked != played["poison"],
+                f"{played['poison']:,} messages were poison, and {parked:,} are parked.",
+            ),
+        )
+        if wrong
+    ]
+    return {"ok": not against, "complete": not outcomes["skipped"], "against": against}
+
+
+@asynccontextmanager
+async def _field(servers: Servers, set_: stage.Stage, folder: Path) -> AsyncIterator[Field]:
+    """Start the lines and the crew; end them in good order."""
+    disk = folder / "disk"
+    disk.mkdir()
+    async with AsyncExitStack() as open_:
+        mounted = faults.mount(disk, _DISK_MIB)
+        if mounted:
+            open_.callback(faults.unmount, disk)
+        ledger = set_.env["ORDERFLOW_POSTGRES_LEDGER"]
+        to_postgres = await open_.enter_async_context(Link("PostgreSQL", _server_of(ledger)))
+        to_kafka, line = None, servers.kafka_line()
+        if line is not None and not servers.given("kafka"):
+            to_kafka = await open_.enter_async_context(Link("Kafka", *line))
+        env = {
+            **set_.env,
+            "ORDERFLOW_POSTGRES_LEDGER": _by(ledger, to_postgres),
+            "ORDERFLOW_SESSION_TIMEOUT": _SESSION,
+            "ORDERFLOW_HEARTBEAT_INTERVAL": "PT1S",
+            "ORDERFLOW_SNAPSHOTS": str(disk / "snapshots"),
+            "ORDERFLOW_SNAPSHOT_EVERY": "PT5S",
+        }
+        if to_kafka is not None:
+            env["ORDERFLOW_KAFKA"] = "{}:{}".format(*to_kafka.address)
+        crew = Crew(set_.prefix, env, disk)
+        open_.push_async_callback(crew.go_home)
+        crew.start(faults.KEEPERS, OTHERS, free_ports(OTHERS + faults.KEEPERS_MAX))
+        yield Field(crew, servers, to_kafka, to_postgres, disk if mounted else None)
+
+
+def _server_of(dsn: str) -> tuple[str, int]:
+    parts = urlsplit(dsn)
+    return parts.hostname or "127.0.0.1", parts.port or 5432
+
+
+def _by(dsn: str, link: Link) -> str:
+    """Return *dsn* by way of *link*."""
+    parts = urlsplit(dsn)
+    who, _, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc="{}@{}:{}".format(who, *link.address)))
+
+
+def _trade(part: Part, orders: int | None) -> Trade:
+    seconds = part.seconds * _OUTLASTS + _OUTLASTS_S
+    count = orders or round(RATE * seconds)
+    return Trade(
+        orders=count, rate=count / seconds, seed=part.seed, duplicates=0.1, reorder=0.1,
+        cancel=0.1, late_payments=0.03, abandoned=0.03, edited=0.1, shipped=0.4, parcels=0.5,
+        hold_for_s=HOLD_FOR_S, starts_s=int(time.time()),
+    )  # fmt: skip
+
+
+async def _receive(settings: Settings, trade: Trade) -> None:
+    commands = [
+        commanding.command(
+            ReceiveStock, id=new_id(), sku=sku, quantity=units, reason="opening", operator="chaos"
+        )
+        for sku, units in trade.stock().items()
+    ]
+    answers = await commanding.ask(settings, commands, READY_S)
+    if refused := [said for said in answers.values() if said.refusal is not None]:
+        raise OrderflowError(f"{refused[0].sku} was not received: {refused[0].refusal}")
+
+
+async def _play(
+    set_: stage.Stage, field: Field, part: Part, trade: Trade, log: Path, say: Say
+) -> dict[str, Any]:
+    """Load and break at once; return what came of both."""
+    enough = asyncio.Event()
+    load = asyncio.create_task(_load(set_.settings, trade, log, enough))
+    try:
+        struck = await _break(field, part, load, say)
+        say("The faults are over; the load ends.")
+        enough.set()
+        sent = await load
+    finally:
+        await end(load)
+    rest_s = await _rest(set_)
+    say("No rest in time." if rest_s is None else f"At rest after {rest_s:.0f} s.")
+    lines = [link for link in (field.to_kafka, field.to_postgres) if link is not None]
+    return {
+        "part": part.name,
+        "seed": part.seed,
+        "commit": commit(),
+        "orders": sent.fed.orders,
+        "fed": sent.fed._asdict(),
+        "poison": sent.poison,
+        "faults": [each._asdict() for each in struck],
+        "restarts": field.crew.restarts,
+        "rest_s": rest_s,
+        "lines": {
+            link.name: {"bytes": link.bytes, "cut": link.cut, "resets": link.resets}
+            for link in lines
+        },
+    }
+
+
+async def _break(field: Field, part: Part, load: "asyncio.Task[Load]", say: Say) -> list[Struck]:
+    dice, began, struck = Random(part.seed), time.monotonic(), []  # noqa: S311  repeated by seed
+    for nth, step in enumerate(part.steps, 1):
+        await asyncio.sleep(step.calm_s)
+        if load.done():
+            load.result()  # a load that failed says why; one that ended is checked by the faults
+        one = await _strike(field, step, dice, began)
+        struck.append(one)
+        say(f"{one.at_s:6.1f} s  {nth}/{len(part.steps)}  {one.outcome:<7}  {one.said}")
+        for worker in field.crew.all:
+            worker.check()
+    return struck
+
+
+async def _strike(field: Field, step: Step, dice: Random, began: float) -> Struck:
+    at = time.monotonic()
+    try:
+        outcome, said = "struck", await FAULTS[step.fault].strike(field, dice)
+    except Skipped as why:
+        outcome, said = "skipped", f"{step.fault}: {why}"
+    except Missed as why:
+        outcome, said = "missed", f"{step.fault}: {why}"
+    return Struck(step.fault, outcome, said, round(at - began, 1), round(time.monotonic() - at, 1))
+
+
+async def _load(settings: Settings, trade: Trade, log: Path, enough: asyncio.Event) -> Load:
+    """Send the trade and, in between, poison, and more until it is *enough*; *log* has all."""
+    patient = settings.model_copy(update={"request_timeout": _FEED_WAITS})
+    beside = log.with_name("poison.jsonl")
+    feeding = asyncio.create_task(_orders(patient, trade, log, enough))
+    try:
+        spoilt = await _poison(patient, trade, beside, feeding)
+        fed = await feeding
+    finally:
+        await end(feeding)
+    with log.open("ab") as file:
+        file.write(beside.read_bytes())
+    return Load(fed, spoilt)
+
+
+async def _orders(
+    settings: Settings, trade: Trade, log: Path, enough: asyncio.Event
+) -> generated.Fed:
+    """Send *trade*, and then more of its kind, each with the next seed, until it is *enough*."""
+    fed = await generated.feed(settings, trade, log)
+    wave = log.with_name("wave.jsonl")
+    while not enough.is_set():
+        trade = replace(trade, seed=trade.seed + 1, orders=_MORE_ORDERS)
+        fed = _both(fed, await generated.feed(settings, trade, wave))
+        with log.open("ab") as file:
+            file.write(wave.read_bytes())
+    return fed
+
+
+def _both(one: generated.Fed, other: generated.Fed) -> generated.Fed:
+    return generated.Fed(
+        one.orders + other.orders,
+        one.messages + other.messages,
+        one.acknowledged + other.acknowledged,
+        one.seconds + other.seconds,
+        dict(Counter(one.counts) + Counter(other.counts)),
+    )
+
+
+async def _poison(settings: Settings, trade: Trade, log: Path, feeding: "asyncio.Task[Any]") -> int:
+    """Send one message in so many that nobody can take, for as long as the feed lasts."""
+    a_tick = max(1, round(trade.rate * _POISON_TICK_S / POISON_EVERY))
+    pause_s = a_tick * POISON_EVERY / trade.rate
+    supply = poison.messages(orders=100)
+    async with Sender(settings, (poison.PLATFORM,), log) as sender:
+        while not feeding.done():
+            for message in islice(supply, a_tick):
+                await sender.send(message)
+            await sender.dispatch()
+            await asyncio.wait([feeding], timeout=pause_s)
+    return sender.sent
+
+
+async def _rest(set_: stage.Stage) -> float | None:
+    """Wait until nothing waits, nothing unpaid is held and nothing changes; return how long, s."""
+    began, still, before = time.monotonic(), 0, -1
+    async with gauge(set_.settings, set_.env["ORDERFLOW_POSTGRES_READER"]) as figures:
+        while (took := time.monotonic() - began) < REST_WITHIN_S:
+            now = await figures.look()
+            done = not now.lag and not now.locked
+            still = still + 1 if done and now.records == before else 0
+            before = now.records
+            if still >= _STILL_LOOKS:
+                return round(took, 1)
+            await asyncio.sleep(1)
+    return None
+
+
+def remember(results: Path, outcome: dict[str, Any]) -> None:
+    """Add *outcome* to the file of results, a line each."""
+    with results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(outcome, separators=(",", ":")) + "\n")
+
+
+def known(results: Path) -> set[tuple[str, int, str]]:
+    """Return which parts, by name, seed and commit, the file says are done and well."""
+    if not results.exists():
+        return set()
+    lines = [json.loads(line) for line in results.read_text("utf-8").splitlines() if line]
+    return {(each["part"], each["seed"], each["commit"]) for each in lines if each["ok"]}

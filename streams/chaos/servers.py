@@ -1,0 +1,107 @@
+"""
+The servers of `deploy/stack.py`, which may be broken: stopped, killed, restarted, emptied.
+
+Promise: only a server that `stack.py` started is touched, by its own hand; one whose address was
+given is left alone, and a fault that needs it says that it was skipped. Whatever was stopped runs
+again when the context ends, however it ends.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from schemas.errors import Misconfigured, Unavailable
+from streams.settings import Settings
+
+Server = Literal["kafka", "postgres", "redis"]
+SERVERS: tuple[Server, ...] = ("kafka", "postgres", "redis")
+
+_STACK = Path(__file__).parents[2] / "deploy" / "stack.py"
+#: The addresses of what it started.
+_OURS = Path(__file__).parents[2] / ".local" / "stack.env"
+_BEHIND, _BETWEEN = "ORDERFLOW_STACK_KAFKA_BEHIND", "ORDERFLOW_STACK_KAFKA_BETWEEN"
+
+
+class Servers:
+    """What chaos may do to the servers; as a context it leaves them running."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._down: set[Server] = set()
+
+    async def __aenter__(self) -> Self:
+        if not _STACK.exists():
+            raise Misconfigured(f"Chaos breaks servers by {_STACK}; run it in a checkout.")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in list(self._down):
+            await self.start(server)
+
+    def given(self, server: Server) -> bool:
+        """Say whether *server* is somebody else's, which is not to be broken."""
+        addresses = {
+            "kafka": self._settings.kafka,
+            "postgres": _told(self._settings.postgres_owner),
+            "redis": _told(self._settings.redis),
+        }
+        ours = _OURS.read_text("utf-8") if _OURS.exists() else ""
+        return not addresses[server] or addresses[server] not in ours
+
+    @staticmethod
+    def kafka_line() -> tuple[tuple[str, int], int] | None:
+        """Return where Kafka listens behind our line, and the port it says it listens on."""
+        if _BEHIND not in os.environ or _BETWEEN not in os.environ:
+            return None
+        return _place(os.environ[_BEHIND]), _place(os.environ[_BETWEEN])[1]
+
+    async def stop(self, server: Server) -> None:
+        """Let *server* end in good order."""
+        self._down.add(server)
+        await _stack("stop", server)
+
+    async def kill(self, server: Server) -> None:
+        """End *server* as a crash would."""
+        self._down.add(server)
+        await _stack("kill", server)
+
+    async def start(self, server: Server) -> None:
+        """Start *server* on the data it had."""
+        await _stack("start", server)
+        self._down.discard(server)
+
+    async def restart_at_once(self, server: Server) -> None:
+        """Restart *server* without good order (PostgreSQL: immediate)."""
+        await _stack("restart", "--immediate", server)
+
+    async def empty_redis(self) -> None:
+        """FLUSHALL."""
+        if self._settings.redis is None:
+            raise Misconfigured("ORDERFLOW_REDIS is not set.")
+        async with Redis.from_url(self._settings.redis.get_secret_value()) as redis:
+            await redis.flushall()
+
+
+async def _stack(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(_STACK), *words,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    if process.returncode:
+        raise Unavailable(f"`stack.py {' '.join(words)}` failed: {said.decode().strip()[-500:]}")
+
+
+def _told(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _place(address: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{address}")
+    return parts.hostname or "127.0.0.1", parts.port or 0
