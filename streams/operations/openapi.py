@@ -10,6 +10,8 @@ from streams.operations.operation import Operation
 from streams.operations.rights import RIGHTS
 
 _PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
+#: What stands for a number in a path has digits only.
+_WHOLE = {"type": "integer", "minimum": 0}
 _ANSWERS = {
     "400": "It cannot be asked like that; the sentence says why. Nothing was changed",
     "401": "No key, or one that is not known",
@@ -68,7 +70,7 @@ def _one(
                     "name": name,
                     "in": "path",
                     "required": True,
-                    "schema": {"type": "integer" if kind == "int" else "string"},
+                    "schema": _WHOLE if kind == "int" else {"type": "string"},
                 }
                 for name, kind in _PARAMETER.findall(operation.path)
             ),

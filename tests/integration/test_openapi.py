@@ -65,6 +65,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with asyncio.Runner() as runner:
         made = installation(tmp_path_factory.mktemp("openapi"))
         house = runner.run(made.__aenter__())
+        house.env["ORDERFLOW_IMPORT_FOLDER"] = str(house.folder / "uploads")
         try:
             with house.running("intake,orders,stock,ledger"), operations(house) as api:
                 yield Api(api.url, api.key("everybody", Role.ADMIN))
