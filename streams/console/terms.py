@@ -40,6 +40,7 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "back": ("返回", "Back"),
     "go": ("前往", "Go"),
     "none": ("无", "None"),
+    "nth": ("序号", "No."),
     "yes": ("有", "yes"),
     "no": ("无", "no"),
     "reason": ("原因", "Reason"),
