@@ -56,6 +56,7 @@ from schemas.orders import (
     OrderShort,
     OrderStatusChanged,
     PublicLine,
+    Refund,
     Short,
     StatementIgnored,
     Status,
@@ -330,8 +331,22 @@ class _Order:
         self.open_case: str | None = None
         self.ignored = 0
         self.ignored_why: str | None = None
+        self.refunded_at: Ms | None = None
+        self.stated_at: Ms | None = None
+        self.observed_at: Ms | None = None
+        self.verdict_at: Ms | None = None
+
+    def money_went(self, refund: str | None, at: Ms) -> None:
+        """Take note since when it is said that money went back; it may be said that none did."""
+        if refund not in PAID_BACK:
+            self.refunded_at = None
+            self.facets |= Facet.NO_REFUND
+        elif self.refunded_at is None or at < self.refunded_at:
+            self.refunded_at = at
 
 
+#: Money went back, all of it or a part.
+PAID_BACK = (Refund.PARTIALLY_REFUNDED, Refund.REFUNDED)
 #: As many as `_Orders._observed` sets.
 _NOTHING_SAID = (None,) * 16
 
@@ -399,6 +414,9 @@ class _Orders:
         order.snapshot = snapshot
         order.platform, order.shop, order.order_id = event.platform, event.shop, event.order_id
         order.refund, order.refunded = event.refund, event.refunded_minor
+        order.money_went(event.refund, _said_at(event))
+        if order.observed_at is None:
+            order.stated_at, order.observed_at = event.updated_ms, event.at_ms
         order.facets |= Facet.SNAPSHOT | Facet.REFUND
         if event.lines:
             self._lines[event.order] = (event.version, event.lines)
@@ -419,6 +437,7 @@ class _Orders:
 
     def _verdict(self, order: _Order, word: str, event: OrderReserved | OrderShort) -> None:
         order.reservation, order.attempt = word, event.attempt
+        order.verdict_at = order.verdict_at or event.at_ms
         order.short = _short(event.short)
         order.deadline = None
         order.status = event.status or order.status
@@ -438,6 +457,7 @@ class _Orders:
 
     def _refunded(self, order: _Order, event: OrderRefundChanged) -> None:
         order.refund, order.refunded = event.refund, event.refunded_minor
+        order.money_went(event.refund, event.at_ms)
         order.facets |= Facet.REFUND
 
     def _case(self, order: _Order, event: CaseOpened) -> None:
@@ -500,8 +520,23 @@ def _order_row(key: str, order: _Order) -> OrderRow:
             order.open_case,
             order.ignored,
             order.ignored_why,
+            order.refunded_at,
+            order.stated_at,
+            order.observed_at,
+            order.verdict_at,
         )
     )
+
+
+def _said_at(event: OrderObserved) -> Ms:
+    """
+    Return when this was said: of an order's first statement the platform's time, else its receipt.
+
+    A later event repeats `updated_ms` of the last statement that had lines, which may be older than
+    what is said now; the first has no earlier one to repeat, and may be a file of last year.
+    """
+    first = event.updated_ms if event.version == 1 else None
+    return first or event.received_ms or event.at_ms
 
 
 def _line_row(key: str, number: int, version: int, line: PublicLine) -> LineRow:

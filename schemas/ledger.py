@@ -50,6 +50,8 @@ class Facet:
     RESERVATION = 16
     #: The case that is open, or none any more.
     CASE = 32
+    #: It was said that no money went back: what was known of when it did counts no more.
+    NO_REFUND = 64
 
 
 class OrderRow(NamedTuple):
@@ -90,6 +92,13 @@ class OrderRow(NamedTuple):
     open_case: str | None
     ignored: int
     ignored_why: str | None
+    #: When it was first said that money went back; None: it is said that none did.
+    refunded_at: Ms | None
+    #: The platform's own time of the first statement of the round.
+    stated_at: Ms | None
+    #: When the order keeper's inbox had it, and when the first verdict was given.
+    observed_at: Ms | None
+    verdict_at: Ms | None
 
 
 class LineRow(NamedTuple):

@@ -47,6 +47,11 @@ class Shop(Struct, frozen=True, kw_only=True, tag="shop"):
     warehouse_by: str = "first"
     #: Province, or how its name begins -> warehouse; any other province: the first warehouse.
     provinces: dict[str, str] = {}
+    #: Whose days its figures are of, such as America/Los_Angeles; empty: its platform's, else the
+    #: company's.
+    zone: str = ""
+    #: Minutes after midnight there at which the platform begins another day.
+    day_begins_min: Annotated[int, Meta(ge=0, lt=1440)] = 0
 
 
 class KitPart(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ brings a state about, whose turn it is then, and for how long it may last. A tes
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agents.settlements import VERDICTS
 from schemas.orders import Policy, Status
 from schemas.stock import Bucket, Verb
 from tables.lifecycle import CANNOT_UNHAPPEN, GOALS, TRANSITIONS, Goal
@@ -112,7 +113,7 @@ def _lines() -> Iterator[str]:
     yield "# State machines"
     yield ""
     yield "Printed by `orderflow state-machines` from `lifecycle`, `reservations` and `stock` of"
-    yield "`tables/`."
+    yield "`tables/`, and from `settlements` of `agents/`."
     yield "Change the tables, never this page."
     yield ""
     yield "## An order"
@@ -146,6 +147,21 @@ def _lines() -> Iterator[str]:
     yield from _mermaid(_bucket_edges())
     yield ""
     yield from _table("bucket", BUCKETS)
+    yield from _settlement()
+
+
+def _settlement() -> Iterator[str]:
+    yield ""
+    yield "## An order and its settlement"
+    yield ""
+    yield "What the platform's files say of it, against what we know; `agents/settlements.py` has"
+    yield "the rule, [settlement.md](settlement.md) the rest. Judged anew, an order may go from any"
+    yield "verdict to any other."
+    yield ""
+    yield "| verdict | when | whose turn | what to do |"
+    yield "|---|---|---|---|"
+    for verdict, said in VERDICTS.items():
+        yield f"| {verdict} | {said.when} | {said.owner} | {said.todo} |"
 
 
 def _mermaid(edges: Iterator[str]) -> Iterator[str]:

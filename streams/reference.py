@@ -9,8 +9,10 @@ on, so a change takes effect within moments and without a restart.
 import asyncio
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import time
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 import aiokafka
 import msgspec
@@ -68,6 +70,8 @@ class ShopEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     warehouses: tuple[str, ...] = ()
     warehouse_by: str = "first"
     provinces: dict[str, str] = {}
+    zone: str = ""
+    day_begins: time = time()
 
 
 class SkuEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +138,8 @@ def _shop(entry: ShopEntry) -> Shop:
         "warehouses": entry.warehouses,
         "warehouse_by": entry.warehouse_by,
         "provinces": entry.provinces,
+        "zone": entry.zone,
+        "day_begins_min": entry.day_begins.hour * 60 + entry.day_begins.minute,
     }
     return msgspec.convert({"type": "shop", **shop}, Shop)
 
@@ -174,6 +180,8 @@ def _doubt(entry: Written, kits: set[str]) -> str:
         )
     if not _is_stock_url(entry.stock_url):
         return f"stock_url of shop {entry.shop!r} is an http:// or https:// address"
+    if entry.zone and entry.zone not in available_timezones():
+        return f"zone of shop {entry.shop!r} is a name such as Asia/Shanghai, not {entry.zone!r}"
     return _doubtful_warehouses(entry)
 
 

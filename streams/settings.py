@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     console_session_idle: timedelta = Field(default=timedelta(hours=2), gt=timedelta(0))
     #: The zone that the console's pages show times in.
     console_zone: str = "Asia/Shanghai"
+    #: Whose days the daily report is of, and the days of shops that have no zone of their own.
+    company_zone: str = "Asia/Shanghai"
+    #: How often the console counts the figures anew of what was written since.
+    figures_every: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     #: A shop whose intake is paused for longer than this is alarmed.
     pause_max: timedelta = Field(default=timedelta(hours=4), gt=timedelta(0))
     #: Where the gateway listens; 0 takes any free port.

@@ -233,6 +233,30 @@ def import_(
     _show(lambda settings, say: measure(settings, job, say), imported, as_json=as_json)
 
 
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench figures\n\n"
+    "$ orderflow bench figures --busiest 5000 --orders 500 --days 3 --json | tail -1"
+)
+def figures(
+    *,
+    busiest: Annotated[int, typer.Option("--busiest", min=100, help="Orders of the last day.")] = (
+        1_000_000
+    ),
+    orders: Annotated[
+        int, typer.Option("--orders", min=1, help="Orders of each day before it.")
+    ] = 100_000,
+    days: Annotated[int, typer.Option("--days", min=1, max=30, help="Days before it.")] = 24,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="Lines of each order.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the dashboards, and make the daily report, at 10 million order lines."""
+    from streams.bench.figures import Job, measure
+    from streams.bench.showing import figured
+
+    job = Job(busiest=busiest, orders=orders, days=days, lines=lines)
+    _show(lambda settings, say: measure(settings, job, say), figured, as_json=as_json)
+
+
 def _show(measure: Any, words: Any, *, as_json: bool) -> None:
     from rich.console import Console
 

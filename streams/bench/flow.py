@@ -309,7 +309,7 @@ async def installed(
     }
     secret = {f"postgres_{name}": SecretStr(dsn) for name, dsn in dsns.items()}
     its = installation(settings, name).model_copy(update={"partitions": partitions, **secret})
-    await _as_owner(owner, f'CREATE DATABASE "{database}"')
+    await as_owner(owner, f'CREATE DATABASE "{database}"')
     try:
         roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}
         await schema.migrate(dsns["owner"], **roles)
@@ -323,10 +323,11 @@ async def installed(
         yield its, environment(its) | dsn_env
     finally:
         await forget(its)
-        await _drop(owner, database)
+        await drop(owner, database)
 
 
-async def _as_owner(owner: str, statement: str) -> None:
+async def as_owner(owner: str, statement: str) -> None:
+    """Run one statement outside of a transaction."""
     connection = await connect(owner, name="orderflow-bench")
     try:
         await connection.execute(statement)
@@ -334,11 +335,11 @@ async def _as_owner(owner: str, statement: str) -> None:
         await connection.close()
 
 
-async def _drop(owner: str, database: str) -> None:
+async def drop(owner: str, database: str) -> None:
     """Drop *database* once the connections of the workers, which have ended, are gone as well."""
     for left in reversed(range(_DROP_TRIES)):
         try:
-            await _as_owner(owner, f'DROP DATABASE IF EXISTS "{database}"')
+            await as_owner(owner, f'DROP DATABASE IF EXISTS "{database}"')
             return
         except asyncpg.ObjectInUseError:
             if not left:

@@ -165,6 +165,24 @@ def imported(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def figured(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench figures`."""
+    shown = table(
+        f"{cell(figures['orders'])} orders, {cell(figures['lines'])} lines",
+        "what", "#median, ms", "#max, ms",
+    )  # fmt: skip
+    for kind in ("questions", "lists"):
+        for name, each in figures[kind].items():
+            shown.add_row(f"{kind}: {name}", cell(each["median_ms"]), cell(each["max_ms"]))
+    to.print(shown)
+    to.print(
+        f"Counted from nothing in {cell(figures['count_s'])} s; a day of "
+        f"{cell(figures['busiest'])} orders, {cell(figures['late'])} of them late, reported in "
+        f"{cell(figures['report_s'])} s. Differences: {figures['differences']}."
+    )
+    _on(to, figures)
+
+
 def _on(to: "Console", figures: Mapping[str, Any]) -> None:
     machine = figures["machine"]
     to.print(

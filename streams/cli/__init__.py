@@ -19,6 +19,7 @@ from streams.cli import (
     breaking,
     consoling,
     exceptions,
+    figuring,
     importing,
     listening,
     looking,
@@ -33,6 +34,7 @@ from streams.cli import (
     replaying,
     running,
     setting_up,
+    settling,
     shipping,
     subscribing,
 )
@@ -70,6 +72,8 @@ pausing.add_to(app)
 operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
+figuring.add_to(app)
+settling.add_to(app)
 listening.add_to(app)
 announcing.add_to(app)
 availability.add_to(app)

@@ -43,7 +43,7 @@ async def taken_away(
     async with visit.on_record(f"{name}.export", f"{ending} {asked}") as entry:
         rows += [cells if cells is not None else cut async for cells in found]
         entry.said = f"{len(rows) - 1} rows"
-    body = as_csv(rows) if ending == "csv" else await asyncio.to_thread(as_xlsx, rows)
+    body = as_csv(rows) if ending == "csv" else await asyncio.to_thread(as_xlsx, rows, name)
     headers = {
         "cache-control": "no-store",
         "content-disposition": (
@@ -61,10 +61,10 @@ def as_csv(rows: Iterable[Cells]) -> bytes:
     return text.getvalue().encode("utf-8-sig", "replace")
 
 
-def as_xlsx(rows: Iterable[Cells]) -> bytes:
-    """Return *rows* as a spreadsheet in which every cell is a text."""
+def as_xlsx(rows: Iterable[Cells], name: str = "orders") -> bytes:
+    """Return *rows* as a spreadsheet called *name* in which every cell is a text."""
     book = Workbook(write_only=True)
-    sheet = book.create_sheet("orders")
+    sheet = book.create_sheet(name)
     for row in rows:
         sheet.append([_text_cell(sheet, cell) for cell in row])
     saved = io.BytesIO()

@@ -5,6 +5,9 @@ What is asked stands in the address, so that it can be kept and sent on. One box
 its id, its key, a SKU of ours, a parcel's number or the last four digits of a phone; without a word
 the list walks back in time, `SCAN_MAX` orders a page at most, and says so where that was not
 enough: no question takes longer than that, whatever it is.
+
+The orders behind a figure are asked for by days of their shop, as figures are: that list is by when
+they were placed, and has as many orders as the figure says.
 """
 
 import re
@@ -36,7 +39,9 @@ WORD_LENGTH_MAX = 200
 #: has not all its stock.
 ATTENTION = ("ready", "case", "unmapped", "short")
 _TAIL = re.compile(r"[0-9]{4}")
-_FILTERS = ("q", "status", "platform", "shop", "attention", "since", "until")
+#: Stands in an address for a country, province or currency that nobody said.
+NOT_SAID = "none"
+_REGION_LENGTH_MAX = 100
 
 
 class Wanted(NamedTuple):
@@ -49,6 +54,23 @@ class Wanted(NamedTuple):
     attention: str = ""
     since: str = ""
     until: str = ""
+    #: Behind a figure: days of the shop on which it was placed, and went back.
+    placed_since: str = ""
+    placed_until: str = ""
+    back_since: str = ""
+    back_until: str = ""
+    #: In which hour of those days, ms.
+    hour: str = ""
+    came_back: str = ""
+    counted: str = ""
+    country: str = ""
+    province: str = ""
+    currency: str = ""
+
+    @property
+    def is_behind_a_figure(self) -> bool:
+        """Does it ask as figures do?"""
+        return any(self[self._fields.index("placed_since") :])
 
     def to(self, path: str, **more: str) -> str:
         """Return the address that asks for the same at *path*."""
@@ -67,9 +89,13 @@ class Listed(NamedTuple):
 
 def wanted(visit: Visit) -> Wanted:
     """Return what the address asks for; raises Rejected for what can never be."""
-    found = Wanted(*(visit.asked.one(name) for name in _FILTERS))
-    if len(found.q) > WORD_LENGTH_MAX:
+    found = Wanted(*(visit.asked.one(name) for name in Wanted._fields))
+    if len(found.q) > WORD_LENGTH_MAX or any(
+        len(each) > _REGION_LENGTH_MAX for each in (found.country, found.province, found.currency)
+    ):
         raise Rejected("too_long")
+    if found.is_behind_a_figure and (found.q or found.attention or found.since or found.until):
+        raise Rejected("not_with_figures")
     for said, words in (
         (found.status, [each.value for each in Status]),
         (found.platform, topics.PLATFORMS),
@@ -82,6 +108,8 @@ def wanted(visit: Visit) -> Wanted:
 
 async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> Listed:
     """Return a page of what is *asked* for, latest first."""
+    if asked.is_behind_a_figure:
+        return await _behind(visit, asked, after, limit)
     zone = visit.zone
     start = cursors.read(after) or (day_begins(asked.until, zone, days=1), "")
     since = day_begins(asked.since, zone)
@@ -105,11 +133,61 @@ async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> L
     return Listed(rows, cursors.written(at, last["order_key"]), at)
 
 
-def _cut(rows: list[Row], limit: int) -> Listed:
+async def _behind(visit: Visit, asked: Wanted, after: str, limit: int) -> Listed:
+    """Return a page of the orders behind a figure, the latest placed first."""
+    reads, start = visit.house.reads, cursors.read(after) or (None, "")
+    days = [
+        a_day(said)
+        for said in (asked.placed_since, asked.placed_until, asked.back_since, asked.back_until)
+    ]
+    hour = visit.asked.a_number("hour")
+    rows = await reads.orders_figured(
+        *start, SCAN_MAX, limit + 1, *days[:2], None if hour is None else _instant(hour), *days[2:],
+        bool(asked.came_back), bool(asked.counted),
+        *(said_or_not(each) for each in (asked.country, asked.province, asked.currency)),
+        asked.platform or None, asked.shop or None, asked.status or None,
+    )  # fmt: skip
+    if len(rows) > limit:
+        return _cut(rows, limit, by="placed_at")
+    if asked.back_since or asked.back_until:
+        return Listed(rows)
+    last = await reads.orders_figured_end(*start, SCAN_MAX, *days[:2])
+    if last is None:
+        return Listed(rows)
+    return Listed(rows, cursors.written(last["placed_at"], last["order_key"]), last["placed_at"])
+
+
+def said_or_not(said: str) -> str | None:
+    """Return what is asked for: None is anything, and an empty text what nobody said."""
+    return "" if said == NOT_SAID else said or None
+
+
+def _instant(ms: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise Rejected("bad_date") from error
+
+
+def _cut(rows: list[Row], limit: int, by: str = "first_received_at") -> Listed:
     if len(rows) <= limit:
         return Listed(rows)
     last = rows[limit - 1]
-    return Listed(rows[:limit], cursors.written(last["first_received_at"], last["order_key"]))
+    return Listed(rows[:limit], cursors.written(last[by], last["order_key"]))
+
+
+def a_day(said: str) -> date | None:
+    """Return a day; None for none; raises Rejected for what is none."""
+    if not said:
+        return None
+    try:
+        day = date.fromisoformat(said)
+    except ValueError as error:
+        raise Rejected("bad_date") from error
+    # The lists look some days around it.
+    if not date(1990, 1, 1) <= day <= date(2100, 1, 1):
+        raise Rejected("bad_date")
+    return day
 
 
 def day_begins(said: str, zone: ZoneInfo, days: int = 0) -> datetime | None:

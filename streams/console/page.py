@@ -32,6 +32,7 @@ from streams.console.accounts import Accounts, Session, TooManyAttempts
 from streams.console.live import Live
 from streams.console.terms import LANGUAGES, TERMS, say
 from streams.console.uploads import FormWithFile
+from streams.figures.upkeep import Upkeep
 from streams.gateway.requests import Gone, Headers, Reader
 from streams.gateway.requests import Refused as NotRead
 from streams.importing.pages import Imports
@@ -39,6 +40,7 @@ from streams.operations.operation import SLOW_AFTER_S, Forbidden, NotFound, Refu
 from streams.operations.rights import RIGHTS, Right
 from streams.postgres.reads import Reads
 from streams.settings import Settings
+from streams.settlements.desk import Desk
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +65,10 @@ class House(NamedTuple):
     accounts: Accounts
     live: Live
     imports: Imports
+    settling: Desk
     reader: Reader
     pages: Environment
+    figures: Upkeep
 
 
 class Fields:

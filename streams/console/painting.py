@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -66,7 +67,24 @@ def _indented(value: Any) -> str:
     ).decode()
 
 
+def percent(share: Decimal | None) -> str:
+    """Return a share of 1 in percent; of nothing there is none."""
+    return "–" if share is None else f"{share * 100:.2f} %"
+
+
+def span(ms: int | None) -> str:
+    """Return how long something took at most; None is longer than a day."""
+    if ms is None:
+        return "> 24 h"
+    for unit, size in (("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if ms >= size:
+            return f"≤ {ms // size} {unit}"
+    return f"≤ {ms} ms"
+
+
 GLOBALS: dict[str, Any] = {
     "link": link, "when": when, "until": until, "word": word, "now_ms": now_ms, "amber_s": AMBER_S,
 }  # fmt: skip
-FILTERS: dict[str, Callable[..., Any]] = {"amount": amount, "pretty": pretty}
+FILTERS: dict[str, Callable[..., Any]] = {
+    "amount": amount, "pretty": pretty, "percent": percent, "span": span,
+}  # fmt: skip

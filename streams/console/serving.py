@@ -12,19 +12,21 @@ import gc
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from zoneinfo import ZoneInfo
 
-from schemas.errors import Misconfigured, OrderflowError
+from schemas.errors import OrderflowError
 from streams.console import web
 from streams.console.accounts import Accounts, Lasting
 from streams.console.live import Live
 from streams.console.page import House
 from streams.ending import end
+from streams.figures.clocks import check_zone
+from streams.figures.upkeep import Upkeep
 from streams.gateway.requests import Reader
 from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S
 from streams.postgres.reads import Reads
 from streams.settings import Settings
+from streams.settlements.desk import Desk
 from streams.web.serving import listen, server
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ async def serve(
 
     *first* is told name and password of the first user. Raises Misconfigured, Unavailable.
     """
-    _check_zone(settings.console_zone)
+    check_zone(settings.console_zone, "ORDERFLOW_CONSOLE_ZONE")
+    check_zone(settings.company_zone, "ORDERFLOW_COMPANY_ZONE")
     reader, operations, console = dsns
     async with (
         Reads(reader, at_once=READS_AT_ONCE) as reads,
@@ -63,8 +66,9 @@ async def serve(
             first(*made)
         live = Live(settings, reads)
         house = House(
-            settings, operations, reads, accounts, live, Imports(settings), Reader(SLOW_AFTER_S),
-            web.templates(),
+            settings, operations, reads, accounts, live, Imports(settings), Desk(settings),
+            Reader(SLOW_AFTER_S), web.templates(),
+            Upkeep(settings, operations, lambda: live.as_of_ms),
         )  # fmt: skip
         await _serve(house, host, port)
 
@@ -79,6 +83,7 @@ async def _serve(house: House, host: str, port: int) -> None:
         house.live.ending = lambda: serving.should_exit
         beside = [
             asyncio.create_task(house.live.run()),
+            asyncio.create_task(house.figures.run()),
             asyncio.create_task(_see_to(house.accounts, house.imports)),
         ]
         for task in beside:
@@ -107,12 +112,3 @@ async def _see_to(accounts: Accounts, imports: Imports) -> None:
         except OrderflowError as error:
             logger.warning("neither old sessions nor imports are seen to: %s", error)
         await asyncio.sleep(SWEEP_EVERY.total_seconds())
-
-
-def _check_zone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise Misconfigured(
-            f"ORDERFLOW_CONSOLE_ZONE: {name!r} is no time zone; write one such as Asia/Shanghai."
-        ) from error

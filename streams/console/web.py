@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,10 +27,13 @@ from schemas.errors import Misconfigured
 from streams.console import (
     audit,
     exceptions,
+    figures,
     imports,
     mappings,
     orders,
     painting,
+    reports,
+    settlements,
     shipping,
     signing,
     stock,
@@ -89,6 +92,11 @@ class Metrics:
             buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
             registry=self.registry,
         )
+        self.figures_as_of = Gauge(
+            "orderflow_console_figures_as_of_timestamp_seconds",
+            "The moment as of which the dashboards lack nothing; 0 while it is not known.",
+            registry=self.registry,
+        )
 
 
 def _static() -> dict[str, tuple[bytes, str, str]]:
@@ -131,8 +139,8 @@ async def ready(visit: Visit) -> Response:
     return await _health(visit).ready(visit.request)
 
 
-async def figures(visit: Visit) -> Response:
-    """Give the figures."""
+async def metrics(visit: Visit) -> Response:
+    """Give the figures of this process."""
     return await _health(visit).figures(visit.request)
 
 
@@ -145,13 +153,14 @@ _OWN = (
     Page("GET", "/static/{name}", static, needs=None),
     Page("GET", HEALTHZ, alive, needs=None),
     Page("GET", READYZ, ready, needs=None),
-    Page("GET", METRICS, figures, needs=None),
+    Page("GET", METRICS, metrics, needs=None),
 )
 #: Every page of the console, part by part.
 TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
-    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *subscribers.PAGES,
-    *audit.PAGES, *_OWN,
+    *figures.PAGES, *reports.PAGES,
+    *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *settlements.PAGES,
+    *subscribers.PAGES, *audit.PAGES, *_OWN,
 )  # fmt: skip
 
 
@@ -201,6 +210,7 @@ def templates() -> Environment:
 def app(house: House, known: Metrics) -> ASGIApp:
     """Return the application; raises Misconfigured where a page is not meant to be as it is."""
     secure = house.settings.console_cookies_secure
+    known.figures_as_of.set_function(lambda: (house.figures.as_of_ms or 0) / 1000)
     made = Starlette(
         routes=checked(TABLE),
         exception_handlers={404: _nowhere, 405: _nowhere, Exception: _our_fault},

@@ -91,10 +91,13 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     delimiter: str = ","
     sheet: str = ""
+    #: What a line of CSV begins with that is a remark about the table, before its first line or
+    #: behind its last; empty: there are none.
+    remark: str = ""
 
 
-def opened(path: Path, encoding: str | None, sheet: str | None) -> Table:
-    """Return the table in *path*; raises BadFile."""
+def opened(path: Path, encoding: str | None, sheet: str | None, remark: str = "") -> Table:
+    """Return the table in *path*, without lines of CSV that are a *remark*; raises BadFile."""
     with _bytes(path) as file:
         head = file.read(_SAMPLE_BYTES)
     _refuse_foreign(path, head)
@@ -112,7 +115,7 @@ def opened(path: Path, encoding: str | None, sheet: str | None) -> Table:
         )
     if first == "<":
         raise BadFile(f"{path.name}: a web page or XML, whatever its name says; save it as CSV.")
-    return _csv(path, decided)
+    return _csv(path, decided, remark)
 
 
 def rows(table: Table) -> Iterator[tuple[int, Cells | None]]:
@@ -245,11 +248,13 @@ def _first_character(path: Path, encoding: str) -> str:
 # --- CSV ------------------------------------------------------------------------------------------
 
 
-def _csv(path: Path, encoding: str) -> Table:
+def _csv(path: Path, encoding: str, remark: str) -> Table:
     with path.open(encoding=encoding, newline="") as text:
         line = text.readline(_SAMPLE_BYTES)
+        while remark and line.startswith(remark):
+            line = text.readline(_SAMPLE_BYTES)
     delimiter = max(",\t;", key=line.count)
-    table = Table(path, "csv", encoding, (), delimiter)
+    table = Table(path, "csv", encoding, (), delimiter, remark=remark)
     header = next(_records(table), None)
     if header is None:
         raise BadFile(f"{path.name}: the first line has to name the columns.")
@@ -284,7 +289,9 @@ def _records(table: Table) -> Iterator[tuple[int, list[str]]]:
     with table.path.open(encoding=table.encoding, newline="") as text:
         reader = csv.reader(text, delimiter=table.delimiter, strict=True)
         try:
-            yield from enumerate(reader, 1)
+            for number, cells in enumerate(reader, 1):
+                if not (table.remark and cells and cells[0].startswith(table.remark)):
+                    yield number, cells
         except csv.Error as error:
             raise BadFile(f"{table.path.name}, line {reader.line_num}: no CSV: {error}.") from error
 

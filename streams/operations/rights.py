@@ -33,6 +33,8 @@ class Right(Word):
     STOCK = "stock"
     #: Say which SKU of ours a shop's SKU is.
     MAPPINGS = "mappings"
+    #: Take platforms' settlement files, and resolve what differs.
+    SETTLEMENTS = "settlements"
     #: Read who did what in the console.
     AUDIT = "audit"
 
@@ -54,8 +56,10 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.SERVICE: frozenset({Right.LOOK, Right.SEE_PERSONAL, Right.EXCEPTIONS}),
     Role.WAREHOUSE: frozenset({Right.LOOK, Right.ALERTS, Right.SHIP, Right.STOCK}),
     # Whoever repairs a message has to see it. To overrule newer statements takes an admin, and so
-    # does telling others of the company's orders, and looking at what colleagues did.
-    Role.OPERATIONS: frozenset(Right) - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.AUDIT},
-    Role.FINANCE: frozenset({Right.LOOK}),
+    # does telling others of the company's orders, and looking at what colleagues did. What
+    # platforms pay and keep is finance's.
+    Role.OPERATIONS: frozenset(Right)
+    - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.AUDIT, Right.SETTLEMENTS},
+    Role.FINANCE: frozenset({Right.LOOK, Right.SETTLEMENTS}),
     Role.ADMIN: frozenset(Right),
 }

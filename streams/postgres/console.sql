@@ -187,6 +187,65 @@ WHERE (first_received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $
 ORDER BY first_received_at DESC, order_key DESC
 LIMIT $9;
 
+-- name: orders_figured
+-- Orders behind a figure, placed before ($1, $2), latest first: on days $5 to $6 of their shop, in the hour $7, gone back on days $8 to $9, gone back at all ($10), counted ($11), of a country ($12), province ($13), currency ($14), platform ($15), shop ($16), status ($17), all where NULL; looks at $3 orders, unless it asks when they went back; returns $4.
+WITH candidate AS (
+    (
+        SELECT order_key FROM orders
+        WHERE $8::date IS NULL AND $9::date IS NULL
+            AND (COALESCE(created_at, first_received_at), order_key)
+                < (COALESCE($1, 'infinity'::timestamptz), $2)
+            AND COALESCE(created_at, first_received_at) >= COALESCE(
+                ($5::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
+            AND COALESCE(created_at, first_received_at) < COALESCE(
+                ($6::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+        ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
+        LIMIT $3
+    )
+    UNION
+    SELECT order_key FROM orders
+    WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
+        AND refunded_at >= COALESCE(
+            ($8::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
+        AND refunded_at < COALESCE(
+            ($9::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+    UNION
+    SELECT order_key FROM returns
+    WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
+        AND at >= COALESCE(($8::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
+        AND at < COALESCE(($9::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+)
+SELECT order_key, order_id, o.platform, o.shop, COALESCE(status, platform_status) AS status, refund,
+    reservation, open_case, unmapped, o.currency, o.total_minor, paid_minor, created_at, paid_at,
+    shipped_at, deadline_at, o.first_received_at, found.placed_at, found.back_at,
+    CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
+        AS reservation_now
+FROM candidate JOIN figured_orders AS found USING (order_key) JOIN orders AS o USING (order_key)
+WHERE (found.placed_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+    AND ($5::date IS NULL OR found.day >= $5) AND ($6::date IS NULL OR found.day <= $6)
+    AND ($7::timestamptz IS NULL OR CASE WHEN $8::date IS NULL THEN found.hour ELSE found.back_hour END = $7)
+    AND ($8::date IS NULL OR found.back_day >= $8) AND ($9::date IS NULL OR found.back_day <= $9)
+    AND (NOT $10 OR found.back_at IS NOT NULL) AND (NOT $11 OR found.counted)
+    AND ($12::text IS NULL OR found.country = $12) AND ($13::text IS NULL OR found.province = $13)
+    AND ($14::text IS NULL OR found.currency = $14)
+    AND ($15::text IS NULL OR o.platform = $15) AND ($16::text IS NULL OR o.shop = $16)
+    AND ($17::text IS NULL OR COALESCE(status, platform_status) = $17)
+ORDER BY found.placed_at DESC, order_key DESC
+LIMIT $4;
+
+-- name: orders_figured_end
+-- Where such a page has looked to that looked at $3 orders; nothing where there are fewer.
+SELECT COALESCE(created_at, first_received_at) AS placed_at, order_key
+FROM orders
+WHERE (COALESCE(created_at, first_received_at), order_key)
+        < (COALESCE($1, 'infinity'::timestamptz), $2)
+    AND COALESCE(created_at, first_received_at) >= COALESCE(
+        ($4::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
+    AND COALESCE(created_at, first_received_at) < COALESCE(
+        ($5::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
+OFFSET $3 - 1 LIMIT 1;
+
 -- name: to_ship
 -- Orders that can go now, after ($1, $2), paid before $3, of a platform ($4), shop ($5), SKU of ours ($6), warehouse ($7), all where NULL; the longest paid first. Looks up what is held now, never what is over.
 WITH open AS MATERIALIZED (

@@ -279,6 +279,17 @@ class _Write:
         await self._append("order_lines", LineRow, lines)
         await self._append("order_events", OrderEventRow, batch.order_events)
         await self._merge("upsert_details", batch.details)
+        await self._touch()
+
+    async def _touch(self) -> None:
+        """Say of which orders the figures may be other ones now (streams/figures)."""
+        batch = self._batch
+        touched = {row.order_key for row in batch.orders}
+        touched.update(row.order_key for row in batch.details)
+        if touched:
+            await self._connection.copy_records_to_table(
+                "figures_touched", records=[(key,) for key in touched], columns=("order_key",)
+            )
 
     async def stock(self) -> None:
         """Moves, balances, holds and answers; and what was parked."""

@@ -53,7 +53,7 @@ ON CONFLICT (topic, partition, source)
     DO UPDATE SET epoch = excluded.epoch, number = excluded.number;
 
 -- name: upsert_orders
--- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation, 32 case).
+-- Take the staged orders, facet by facet, where they are newer (facets: 1 snapshot, 2 refund, 4 verdict, 8 deadline, 16 reservation, 32 case, 64 no refund).
 INSERT INTO orders AS o (
     order_key, version, facets, changed_at, platform, shop, order_id,
     platform_status, status_said, currency,
@@ -61,7 +61,7 @@ INSERT INTO orders AS o (
     created_at, paid_at, shipped_at, completed_at, updated_at,
     adapter, digest, unmapped, received_at,
     status, refund, refunded_minor, reservation, attempt, deadline_at, short,
-    open_case, ignored, ignored_why,
+    open_case, ignored, ignored_why, refunded_at, stated_at, observed_at, verdict_at,
     first_received_at, first_written_at, verdict_written_at, written_at
 )
 SELECT
@@ -76,7 +76,7 @@ SELECT
     END,
     received_at,
     status, refund, refunded_minor, reservation, attempt, deadline_at, short::json,
-    open_case, ignored, ignored_why,
+    open_case, ignored, ignored_why, refunded_at, stated_at, observed_at, verdict_at,
     received_at, clock_timestamp(), CASE WHEN facets & 4 <> 0 THEN clock_timestamp() END,
     clock_timestamp()
 FROM staged_orders
@@ -112,7 +112,11 @@ ON CONFLICT (order_key) DO UPDATE SET
     deadline_at = CASE WHEN excluded.facets & 8 <> 0 THEN excluded.deadline_at ELSE o.deadline_at END,
     open_case = CASE WHEN excluded.facets & 32 <> 0 THEN excluded.open_case ELSE o.open_case END,
     ignored = o.ignored + excluded.ignored,
-    ignored_why = COALESCE(excluded.ignored_why, o.ignored_why)
+    ignored_why = COALESCE(excluded.ignored_why, o.ignored_why),
+    refunded_at = CASE WHEN excluded.facets & 64 <> 0 THEN excluded.refunded_at ELSE LEAST(o.refunded_at, excluded.refunded_at) END,
+    stated_at = CASE WHEN o.observed_at IS NULL THEN excluded.stated_at ELSE o.stated_at END,
+    observed_at = COALESCE(o.observed_at, excluded.observed_at),
+    verdict_at = COALESCE(o.verdict_at, excluded.verdict_at)
 WHERE excluded.version > o.version;
 
 -- name: overtaken_orders

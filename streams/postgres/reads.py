@@ -6,6 +6,8 @@ right and the record; and that an answer is bounded however much there is. Rows 
 plain dicts: names are columns, times are UTC.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -97,6 +99,23 @@ class Reads:
     async def orders_found(self, *asked: Any) -> list[Row]:
         """Return a page of the orders that a word finds."""
         return await self._rows("orders_found", *asked)
+
+    async def orders_figured(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders behind a figure; what is asked is as in the statement."""
+        return await self._rows("orders_figured", *asked)
+
+    async def orders_figured_end(self, *asked: Any) -> Row | None:
+        """Return where such a page has looked to; None where it has seen all."""
+        return await self._row("orders_figured_end", *asked)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Any]:
+        """Give a connection to read by; what goes wrong on it is said in our words."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except Exception as error:
+            raise told(error) from error
 
     async def to_ship(self, *asked: Any) -> list[Row]:
         """Return a page of the orders that can go now; what is asked is as in the statement."""

@@ -61,6 +61,7 @@ GRANTS: dict[str, str] = {
     "alert_deliveries": "SELECT, INSERT, UPDATE",
     "alert_channels": "SELECT, INSERT, UPDATE",
     "alert_lease": "SELECT, INSERT, UPDATE",
+    "figures_touched": "INSERT",
 }
 #: What the poller may do, which is nothing of the ledger's.
 POLLER_GRANTS: dict[str, str] = {
@@ -113,6 +114,22 @@ OPERATIONS_GRANTS: dict[str, str] = {
     " leased_by, leased_until)",
     "delivery_attempts": "SELECT",
     "delivery_hosts": "SELECT",
+    # Figures are counted anew, and said once a day; of a person they show the region alone.
+    "figured_orders": "SELECT",
+    "shop_clocks": "SELECT, INSERT, UPDATE",
+    "figures_touched": "SELECT, DELETE",
+    "figures_stale": "SELECT, INSERT, DELETE",
+    "figures_parts": "SELECT, INSERT, DELETE",
+    "figures_days": "SELECT, INSERT, DELETE",
+    "figures_flow": "SELECT, INSERT, DELETE",
+    "daily_reports": "SELECT, INSERT",
+    # A file is taken, or withdrawn with its lines; what people said of a difference stays.
+    "settlement_files": "SELECT, INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)",
+    "settlement_lines": "SELECT, INSERT, UPDATE (order_key), DELETE",
+    "settlement_repeats": "SELECT, INSERT, DELETE",
+    "settlement_names": "SELECT, INSERT, UPDATE",
+    "settlement_orders": "SELECT, INSERT, UPDATE, DELETE",
+    "settlement_resolutions": "SELECT, INSERT",
 }
 #: What the console may do by itself: see to its users and their sessions, and say what was done.
 CONSOLE_GRANTS: dict[str, str] = {

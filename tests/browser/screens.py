@@ -58,6 +58,9 @@ SCREENS = {
             "subscriber", "/subscriber?id={subscriber}", "main form", has_age=False, goes_on=True,
         ),
         Screen("audit", "/audit", _ROWS, has_age=False, goes_on=True),
+        Screen("figures", "/figures", "main form, main .empty"),
+        Screen("reports", "/reports", "main table, main .empty", has_age=False),
+        Screen("settlements", "/settlements", "main form", has_age=False),
         Screen("password", "/password", "main form", has_age=False),
         Screen("sign-in", "/sign-in", "main form", has_age=False, role=None),
     )

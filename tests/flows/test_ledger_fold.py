@@ -52,7 +52,9 @@ def test_an_order_of_one_round_is_one_row_with_its_verdict():
     assert (order.platform_status, order.status) == ("PENDING_PAYMENT", "PENDING_PAYMENT")
     assert (order.reservation, order.attempt) == ("reserved", 1)
     assert order.deadline_at is not None
-    assert order.facets == Facet.SNAPSHOT | Facet.REFUND | Facet.VERDICT | Facet.DEADLINE
+    assert order.facets == (
+        Facet.SNAPSHOT | Facet.REFUND | Facet.NO_REFUND | Facet.VERDICT | Facet.DEADLINE
+    )
     assert [(line.sku, line.quantity) for line in batch.lines] == [(LAMP, 2)]
     assert batch.replaced == []
     assert [event.version for event in batch.order_events] == [1, 2]

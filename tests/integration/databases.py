@@ -88,8 +88,8 @@ def _addresses() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def empty_database() -> AsyncIterator[Database]:
-    """A database with nothing in it."""
+async def empty_database(template: str = "template1") -> AsyncIterator[Database]:
+    """A database with nothing in it, or with what is in the one called *template*."""
     addresses = _addresses()
     name = f"t_{secrets.token_hex(6)}"
     there = {
@@ -97,7 +97,7 @@ async def empty_database() -> AsyncIterator[Database]:
     }
     admin = await asyncpg.connect(addresses["owner"])
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield Database(name, **there)
         finally:

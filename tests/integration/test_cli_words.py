@@ -70,7 +70,8 @@ def test_the_commands_are_those_of_the_house() -> None:
         "subscribers test", "subscribers deliveries",
         "exceptions edit", "exceptions retry", "exceptions discard", "intake pause",
         "intake resume", "intake paused", "operations", "operators add", "console",
-        "console users add", "console rights", "normalize", "topology",
+        "console users add", "console rights", "figures restate", "figures check", "report daily",
+        "normalize", "topology",
         "state-machines",
         "check", "demo", "epoch show", "epoch start",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The console: orders from files, and which SKU of ours a shop's SKU is."""
+"""The console: orders from files, settlement files, and which SKU of ours a shop's SKU is."""
 
 # ruff: noqa: F811  a fixture that is imported has the name of the argument that asks for it
 
@@ -16,6 +16,7 @@ from streams.operations.rights import Role
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
 from tests.installation import HAPPENS_WITHIN_S as WITHIN_S
 from tests.integration.the_console import (  # noqa: F401
+    TAOBAO,
     Answer,
     Browser,
     Shop,
@@ -26,6 +27,7 @@ from tests.integration.the_console import (  # noqa: F401
     stocked,
     until_to_ship,
 )
+from tests.settling import DOUYIN, Money, a_csv, alipay, douyin
 
 pytestmark = pytest.mark.stack
 
@@ -366,3 +368,119 @@ def test_mappings_follow_each_other_page_by_page(shop: Shop) -> None:
     assert found == [f"P-{n:03}" for n in range(230)]
     assert "/mapping/map" not in viewer.ask("/mappings").text
     assert viewer.ask("/mappings?after=x").status == 400
+
+
+# --- settlements ----------------------------------------------------------------------------------
+
+
+def a_settlement(shop: Shop, content: bytes, name: str = "账单.csv", **more: str) -> Answer:
+    finance = shop.of(Role.FINANCE)
+    page = finance.ask("/settlements")
+    form = {
+        "csrf": page.csrf, "once": page.field("/settlements/look", "once"), "platform": "taobao",
+        "shop": "samples", "encoding": "gb18030",
+    }  # fmt: skip
+    return finance.ask(
+        "/settlements/look", a_body(form | more, (name, content)),
+        content_type=f"multipart/form-data; boundary={BOUNDARY}",
+    )  # fmt: skip
+
+
+def hidden(page: Answer, action: str, *names: str) -> dict[str, str]:
+    """What a form on a page says by itself."""
+    return {name: page.field(action, name) for name in ("csrf", "once", *names)}
+
+
+TAKING = ("token", "name", "platform", "shop", "encoding", "sheet", "zone", "pass_over")
+
+
+def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(shop: Shop) -> None:
+    finance = shop.of(Role.FINANCE)
+    stranger, known = "999999999999999999", f"taobao:samples:{TAOBAO}"
+    content = alipay(Money(TAOBAO, "1.00"), Money(stranger, "5.00", fee="0.03")).encode("gb18030")
+
+    looked = a_settlement(shop, content)
+    nothing_yet = finance.ask("/settlements/differences")
+    take = hidden(looked, "/settlements/take", *TAKING)
+    taken = [finance.ask("/settlements/take", take) for _ in range(2)]
+    again = a_settlement(shop, content)
+    same = finance.ask("/settlements/take", hidden(again, "/settlements/take", *TAKING))
+
+    assert "已知订单</dt><dd>1</dd>" in looked.text
+    assert "没有差异" in nothing_yet.text
+    assert [each.status for each in taken] == [200, 409]
+    assert taken[0].title == "账单.csv"
+    assert same.path == taken[0].path
+    assert finance.ask("/settlements").text.count('href="/settlement?id=') == 1
+    differing = finance.ask("/settlements/differences")
+    assert "付款不符: 1" in differing.text
+    assert "仅在文件中: 1" in differing.text
+    filtered = finance.ask("/settlements/differences?verdict=only_in_file").text
+    assert (stranger in filtered, TAOBAO in filtered) == (True, False)
+
+    one = finance.ask(f"/settlements/order?key={known}")
+    resolve = hidden(one, "/settlements/resolve", "order", f"facts {known}") | {"reason": "平台券"}
+    answers = [finance.ask("/settlements/resolve", resolve) for _ in range(2)]
+    stale = finance.ask("/settlements/resolve", resolve | {"once": new_id()})
+
+    assert [each.status for each in (*answers, stale)] == [200, 409, 409]
+    assert "finance-mei: 平台券" in answers[0].text
+    assert TAOBAO not in finance.ask("/settlements/differences").text
+    assert TAOBAO in finance.ask("/settlements/differences?resolved=1").text
+    table = finance.ask("/settlements/differences.csv?resolved=1")
+    assert table.text.count("taobao") == 2
+    assert finance.ask("/settlements/differences.xlsx").raw.startswith(b"PK")
+    record = recorded(shop, "finance-mei")
+    assert ("settlements.look", "taobao samples", "", "done") in record
+    assert ("settlements.take", "taobao samples 账单.csv", "", "done") in record
+    assert ("settlements.resolve", known, "平台券", "done") in record
+    assert sum(row[0] == "differences.export" for row in record) == 2
+
+
+def test_a_settlement_that_cannot_be_used_is_told_by_its_owners_name(shop: Shop) -> None:
+    other = a_settlement(shop, a_csv(DOUYIN, douyin(Money("1" * 18))).encode(), encoding="")
+    unnamed = a_settlement(shop, alipay(Money(TAOBAO, "1.00")).encode("gb18030"), encoding="")
+    bad = a_settlement(shop, alipay(Money(TAOBAO, "1.001")).encode("gb18030"))
+
+    assert (other.status, unnamed.status) == (400, 400)
+    assert "账单.csv: this is a file of douyin" in unescape(other.text)
+    assert "--encoding gb18030" in unescape(unnamed.text)
+    assert ".upload" not in other.text + unnamed.text
+    assert "1 行无法使用" in bad.text
+    assert 'action="/settlements/take"' not in bad.text
+
+
+def test_only_finance_and_admins_see_what_platforms_pay(shop: Shop) -> None:
+    page = f"/order?key=taobao:samples:{TAOBAO}"
+    for role in Role:
+        may = role in (Role.FINANCE, Role.ADMIN)
+        browser = shop.of(role)
+        assert (browser.ask("/settlements").status == 200) is may
+        assert ("/settlements/order?key=" in browser.ask(page).text) is may
+
+
+def test_forms_about_settlements_that_cannot_be_are_refused(shop: Shop) -> None:
+    finance = shop.of(Role.FINANCE)
+    csrf = finance.ask("/settlements").csrf
+    take = {"platform": "taobao", "shop": "samples", "name": "x"}
+    for path, form, status in (
+        ("/settlements/take", take | {"token": "../../etc/passwd"}, 400),
+        ("/settlements/take", take | {"token": new_id()}, 400),
+        ("/settlements/take", take | {"token": new_id(), "platform": "jd"}, 400),
+        ("/settlements/resolve", {"reason": "x"}, 400),
+        ("/settlements/resolve", {"reason": "x", "order": "a:b:c"}, 409),
+        ("/settlements/resolve", {"order": "a:b:c"}, 400),
+        ("/settlements/match", {"platform": "taobao"}, 400),
+        ("/settlement/withdraw", {"id": "--help", "reason": "x"}, 400),
+    ):
+        answer = finance.ask(path, form | {"csrf": csrf, "once": new_id()})
+        assert answer.status == status, (path, form, answer.text[-500:])
+    for path, status in (
+        ("/settlement?id=nothing", 404),
+        ("/settlements/order?key=", 400),
+        ("/settlements/order?key=a:b:c", 200),
+        ("/settlements/differences?verdict=agrees", 400),
+        ("/settlements/differences?after=x", 400),
+        ("/settlements?platform=jd", 400),
+    ):
+        assert finance.ask(path).status == status, path

@@ -23,6 +23,8 @@ from starlette.routing import Route
 from agents.deliveries import Standing
 from agents.deliveries import State as Delivery
 from agents.ledger import found_by
+from agents.settlements import Kind as Money
+from agents.settlements import Verdict as Settled
 from schemas.alerts import Severity, State
 from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Misconfigured, Rejected
@@ -56,6 +58,7 @@ from streams.console.signing import ours
 from streams.console.stock import VERBS
 from streams.console.subscribers import CHANGES
 from streams.console.terms import LANGUAGES, TERMS, say
+from streams.figures.asking import STAGES, UNITS
 from streams.importing.forecast import Existing, Verdict
 from streams.operations.rights import RIGHTS, Right, Role
 from streams.settings import Settings
@@ -114,8 +117,9 @@ def test_the_document_has_the_table_of_rights_as_it_is() -> None:
     )
 
 
-def test_what_was_vendored_is_as_it_was_published() -> None:
-    digest = hashlib.sha256((CONSOLE / "static" / "htmx.min.js").read_bytes()).hexdigest()
+@pytest.mark.parametrize("name", ["htmx.min.js", "uplot.min.js", "uplot.min.css"])
+def test_what_was_vendored_is_as_it_was_published(name: str) -> None:
+    digest = hashlib.sha256((CONSOLE / "static" / name).read_bytes()).hexdigest()
 
     assert digest in (ROOT / "docs" / "console.md").read_text()
 
@@ -132,7 +136,9 @@ async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> 
     known = web.Metrics()
     settings = Settings(kafka="", console_cookies_secure=False)
     nowhere: Any = None  # whoever asks whether it is ready runs into that
-    house = House(settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, web.templates())
+    house = House(
+        settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, web.templates(), nowhere
+    )
     scope = {
         "type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": [],
         "server": ("console", 80), "scheme": "http",
@@ -312,6 +318,8 @@ def used() -> set[str]:
     found |= {f"step_{state}" for state in ("now", "past", "next", "closed")}
     # Chosen by what may follow, or not by a word alone.
     found |= {"ask_again", "ask_no_more", "export_cut"}
+    # Refused by the figures themselves.
+    found |= {"bad_days", "too_many_days"}
     return found | {"would_take_retry", "would_take_discard"}
 
 
@@ -338,8 +346,13 @@ WORDS: dict[str, list[Any]] = {
     "import": ["received", "forecast", "sending", "settling", "done", "refused"],
     "verdict": list(Verdict),
     "existing": list(Existing),
+    "difference": list(Settled),
+    "todo": list(Settled),
+    "money": list(Money),
     "mapping": ["new", "moved", "withdrawn"],
     "changed": ["added", "paused", "resumed", "rotated", "tested", "removed"],
+    "unit": list(UNITS),
+    "flow": list(STAGES),
     "settled": ["retried", "discarded", "edited", "refused", "settled_before"],
     "reservation": [
         "none", "waiting", "asking", "partial", "short", "expired", "reserved", "shipped",
