@@ -202,7 +202,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= painting.GLOBALS | {"file": address}
+    made.globals |= painting.GLOBALS | {"ours": address}
     made.filters |= painting.FILTERS
     return made
 
