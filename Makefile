@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo chaos lock fuzz simulate fmt prometheus
+.PHONY: help venv up down clean check test demo chaos lock fuzz simulate fmt prometheus screenshots
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -53,8 +53,9 @@ test: venv check ## check, then every test on the real stack; ARGS="-k name" nar
 	@$(STACK) tools
 	@$(STACK) run -- $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-demo: venv up ## one order in, one page to look at
-	@set -a; source .local/stack.env; set +a; $(BIN)/orderflow demo
+# At a terminal the console stays open until Enter or Ctrl-C; then everything ends that was started.
+demo: venv ## 20,000 orders, one kill, the verdict, and the console to look at it
+	@$(STACK) run -- $(BIN)/orderflow demo $(ARGS)
 
 chaos: venv ## break the whole house under load and count everything; ARGS="--seed 7"
 	@$(STACK) tools
@@ -73,6 +74,10 @@ simulate: venv ## live through SEEDS=5000 simulated towns under faults, on all c
 prometheus: venv ## fetch promtool and amtool, and try the rules for Prometheus
 	@$(STACK) tools
 	$(BIN)/python -m pytest -q tests/rules/test_prometheus_rules.py
+
+screenshots: venv ## take the pictures in docs/screens anew
+	@$(STACK) tools
+	@SCREENS_TO=docs/screens $(STACK) run -- $(BIN)/python -m pytest -q tests/browser -k picture
 
 fmt: venv ## format, and fix what can be fixed
 	$(BIN)/ruff format $(CODE)

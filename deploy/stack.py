@@ -7,8 +7,9 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus, amtool, libfaketime, Kustomize and the schemas of
-                   Kubernetes into .local/tools, for tests
+    tools          promtool, prometheus, amtool, libfaketime, kcat, Kustomize and the schemas of
+                   Kubernetes into .local/tools, for tests; Chromium and a font with Chinese,
+                   installed: they try the console's pages
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -788,13 +789,13 @@ TOOL_PACKAGES = (
 
 def tools(_: State) -> None:
     """
-    Put what only tests need into .local/tools.
+    Put what only tests need into .local/tools, and install a browser for the console's pages.
 
-    It is not installed, so nothing depends on it and no service starts. Where something cannot be
-    had the rest works all the same, and the tests that need it say so.
+    Nothing else is installed, so nothing depends on it and no service starts. Where something
+    cannot be had the rest works all the same, and the tests that need it say so.
     """
     TOOLS.mkdir(parents=True, exist_ok=True)
-    for get in (packaged, kustomize, kubernetes_schemas):
+    for get in (packaged, kustomize, kubernetes_schemas, browser):
         try:
             get()
         except StackError as error:
@@ -868,6 +869,36 @@ def fetch(tool: Tool, programs: Sequence[str]) -> None:
                 found = next(room / each for room in rooms if (room / each).is_file())
                 found.replace(TOOLS / each)
             (TOOLS / each).chmod(0o755)
+
+
+#: The browser that Playwright drives, by the name of its program, and what it draws Chinese with.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHINESE_FONT = "fonts-wqy-microhei"
+
+
+def browser_missing() -> list[str]:
+    """Return the packages of a browser that can show Chinese, as far as they are missing."""
+    lacks = [] if any(map(shutil.which, BROWSERS)) else ["chromium"]
+    listed = ["fc-list", ":lang=zh", "family"]
+    with contextlib.suppress(OSError):
+        if subprocess.run(listed, check=False, capture_output=True).stdout.strip():
+            return lacks
+    return [*lacks, CHINESE_FONT]
+
+
+def browser() -> None:
+    """Install Chromium and a font; unlike the programs above it needs what its package asks for."""
+    lacks = browser_missing()
+    if not lacks:
+        return
+    packages = " ".join(lacks)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        say(f"the pages are not tried in a browser; for that: apt-get install {packages}")
+        return
+    say(f"installing {packages} (once, about 110 MB)")
+    apt_get("update")
+    with no_service_starts():
+        apt_get("install", "-y", "--no-install-recommends", *lacks)
 
 
 def unpack(package: str, folder: Path) -> None:
@@ -1028,7 +1059,11 @@ def accompany(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Wait for *command*, and take it along when we are told to end."""
     process = subprocess.Popen(command, env=environment)
     try:
-        code = process.wait()
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # The terminal has told it too; told twice, it could not end what it has started.
+            code = process.wait(STOP_WITHIN)
     except BaseException:
         process.terminate()
         try:

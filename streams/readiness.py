@@ -31,3 +31,12 @@ def free_ports(count: int) -> list[int]:
             held.enter_context(socket.create_server((HERE, 0))).getsockname()[1]
             for _ in range(count)
         ]
+
+
+def free_port(wanted: int) -> int:
+    """Return *wanted* if nobody listens there now, else another."""
+    try:
+        with socket.create_server((HERE, wanted)) as free:
+            return int(free.getsockname()[1])
+    except OSError:
+        return free_ports(1)[0]

@@ -53,6 +53,7 @@ class Stage(NamedTuple):
             if f"ORDERFLOW_POSTGRES_{role}" in self.env
         )
         return [
+            "make up",
             "set -a; . .local/stack.env",
             f"ORDERFLOW_TOPIC_PREFIX={self.prefix} ORDERFLOW_PARTITIONS={PARTITIONS}",
             redirects,

@@ -16,7 +16,7 @@ from _pytest.terminal import TerminalReporter
 
 LOCAL = Path(__file__).resolve().parents[1] / ".local"
 #: The rooms whose tests use processes, servers and time.
-REAL = ("integration", "e2e", "chaos")
+REAL = ("integration", "e2e", "chaos", "browser")
 
 
 class Turns:

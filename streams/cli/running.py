@@ -54,7 +54,15 @@ def add_to(app: typer.Typer) -> None:
                 "orderflow feed --generate 20000 --rate 500 --duplicates 5% --log feed.jsonl",
             ),
         ),
-        (demo, "demo", ("make demo", "orderflow demo --orders 2000 --json | tail -1")),
+        (
+            demo,
+            "demo",
+            (
+                "make demo   (the console is open at the end, until Enter or Ctrl-C)",
+                "orderflow demo --orders 2000 --no-wait",
+                "orderflow demo --orders 2000 --json | tail -1",
+            ),
+        ),
     ):
         app.command(name, epilog=examples(*lines), rich_help_panel="Run")(command)
     app.add_typer(
@@ -312,12 +320,23 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep topics and database to look around.")
     ] = True,
+    wait: Annotated[
+        bool | None,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Leave the console open at the end, until Ctrl-C; at a terminal it is left open.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the whole house at work: feed, reserve, kill a worker, count, and check everything."""
-    from streams.demo import show
+    """Show the whole house at work: feed, reserve, kill a worker, check, and open the console."""
+    from streams.demo import has_terminal, show
 
-    outcome = show(settings(), orders=orders, rate=rate, seed=seed, keep=keep, quiet=as_json)
+    outcome = show(
+        settings(), orders=orders, rate=rate, seed=seed, keep=keep, quiet=as_json,
+        wait=has_terminal() and not as_json if wait is None else wait,
+    )  # fmt: skip
     answer(outcome, as_json=as_json, words=lambda _: None)
     if not outcome["ok"]:
         raise typer.Exit(NO)

@@ -32,6 +32,7 @@ async def list_imports(visit: Visit) -> Response:
     imports = visit.house.imports
     return visit.show(
         "imports.html", jobs=[imports.facts(job) for job in await imports.listed(PAGE)],
+        jobs_max=PAGE,
         platforms=topics.PLATFORMS, templates=TEMPLATES, existing=_allowed(visit),
         is_on=visit.house.settings.import_folder is not None,
     )  # fmt: skip

@@ -17,6 +17,8 @@ from streams.console.terms import TERMS
 
 #: A shown message is cut after so many characters; a link leads to the whole.
 TEXT_LENGTH_MAX = 20_000
+#: Data that are older than this are shown as old, with scripts and without.
+AMBER_S = 30
 
 
 @pass_context
@@ -80,8 +82,8 @@ def span(ms: int | None) -> str:
     return f"≤ {ms} ms"
 
 
-GLOBALS: dict[str, Callable[..., Any]] = {
-    "link": link, "when": when, "until": until, "word": word, "now_ms": now_ms,
+GLOBALS: dict[str, Any] = {
+    "link": link, "when": when, "until": until, "word": word, "now_ms": now_ms, "amber_s": AMBER_S,
 }  # fmt: skip
 FILTERS: dict[str, Callable[..., Any]] = {
     "amount": amount, "pretty": pretty, "percent": percent, "span": span,

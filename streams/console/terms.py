@@ -33,7 +33,6 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "nav_audit": ("操作记录", "Audit"),
     "times_in": ("时间按 {zone} 显示", "Times in {zone}"),
     "last_updated": ("最后更新", "Last updated"),
-    "seconds_ago": ("{n} 秒前", "{n} s ago"),
     "ago": ("（# 秒前）", "(# s ago)"),
     "not_known": ("（未知）", "(not known)"),
     "lost": ("连接已断开，数据可能不是最新", "Connection lost: this may be out of date"),
@@ -46,6 +45,7 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "back": ("返回", "Back"),
     "go": ("前往", "Go"),
     "none": ("无", "None"),
+    "nth": ("序号", "No."),
     "yes": ("有", "yes"),
     "no": ("无", "no"),
     "reason": ("原因", "Reason"),
@@ -54,6 +54,7 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "cause": ("来源", "Cause"),
     "version": ("版本", "Version"),
     "and_more": ("另有 {n} 条", "and {n} more"),
+    "latest_only": ("只显示最近 {n} 条", "Only the latest {n} are shown"),
     "first_only": ("只显示前 {n} 条", "Only the first {n} are shown"),
     # --- logging in
     "sign_in": ("登录", "Log in"),

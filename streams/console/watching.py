@@ -21,6 +21,8 @@ from streams.pausing import table
 
 _ID_LENGTH_MAX = 200
 _SHOP_LENGTH_MAX = 200
+#: So many pauses are shown, the oldest first.
+_PAUSES_MAX = 200
 
 
 async def list_alerts(visit: Visit) -> Response:
@@ -30,7 +32,9 @@ async def list_alerts(visit: Visit) -> Response:
         raise Rejected("unknown_word")
     async with asked(visit.house.operations) as connection:
         rows = await listed(connection, SHOWN[state], LISTED_MAX)
-    return visit.show("alerts.html", rows=rows, state=state, states=list(SHOWN))
+    return visit.show(
+        "alerts.html", rows=rows, rows_max=LISTED_MAX, state=state, states=list(SHOWN)
+    )
 
 
 async def acknowledge_alert(visit: Visit) -> Response:
@@ -52,7 +56,9 @@ async def list_pauses(visit: Visit) -> Response:
     house = visit.house
     rows = await table.open_pauses(house.operations)
     lasting = table.lasting(rows, time.time(), house.settings.pause_max.total_seconds())
-    return visit.show("intake.html", rows=lasting, platforms=topics.PLATFORMS)
+    return visit.show(
+        "intake.html", rows=lasting[:_PAUSES_MAX], rows_max=_PAUSES_MAX, platforms=topics.PLATFORMS
+    )
 
 
 async def pause_intake(visit: Visit) -> Response:

@@ -114,6 +114,12 @@ def _static() -> dict[str, tuple[bytes, str, str]]:
 _FILES = _static()
 
 
+def address(name: str) -> str:
+    """Return where one of our own files is; after a change elsewhere, or browsers keep the old."""
+    _, _, tag = _FILES[name]
+    return f"/static/{name}?v={tag[1:13]}"
+
+
 async def static(visit: Visit) -> Response:
     """Give one of our own files."""
     known = _FILES.get(visit.request.path_params["name"])
@@ -199,7 +205,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= painting.GLOBALS
+    made.globals |= painting.GLOBALS | {"ours": address}
     made.filters |= painting.FILTERS
     return made
 

@@ -1,11 +1,14 @@
 """
-What happens, in order: the stage, the troupe, the goods, the feed with its accident, and the truth.
+What happens, in order: the stage, the troupe, the goods, the feed with its accident, the truth, and
+the house that stands open afterwards where somebody wants to look.
 
 The outcome is yes only if everything that was sent is on the broker, the killed worker came back,
 the house came to rest in time, and `orderflow check` holds.
 """
 
 import asyncio
+import signal
+import sys
 import tempfile
 import time
 from datetime import timedelta
@@ -18,7 +21,7 @@ from schemas.errors import OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
 from streams import check, commanding, logs, stage
 from streams.clock import new_id
-from streams.demo import samples, telling
+from streams.demo import opening, samples, telling
 from streams.demo.troupe import Troupe
 from streams.demo.watching import Figures, View, gauge
 from streams.feed import files, generated
@@ -49,20 +52,40 @@ class Accident(NamedTuple):
 
 
 def show(
-    around: Settings, *, orders: int, rate: float, seed: int, keep: bool, quiet: bool
+    around: Settings,
+    *,
+    orders: int,
+    rate: float,
+    seed: int,
+    keep: bool,
+    quiet: bool,
+    wait: bool,
 ) -> dict[str, Any]:
-    """Run the demo on the stack that *around* names; return its outcome, with `ok`."""
+    """
+    Run the demo on the stack that *around* names; return its outcome, with `ok`.
+
+    With *wait* the house stands open at the end, until somebody ends it. Told to end before, it
+    ends what it started, and this process.
+    """
     trade = Trade(
         orders=orders, rate=rate, seed=seed, duplicates=0.05, reorder=0.05, cancel=0.05,
         late_payments=0.02, abandoned=0.03, shipped=0.3, hold_for_s=HOLD_FOR_S,
         starts_s=int(time.time()),
     )  # fmt: skip
     console = Console(highlight=False, stderr=quiet)
-    return asyncio.run(_show(around, trade, console, keep=keep))
+    try:
+        return asyncio.run(_show(around, trade, console, keep=keep, wait=wait))
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
-async def _show(around: Settings, trade: Trade, console: Console, *, keep: bool) -> dict[str, Any]:
+async def _show(
+    around: Settings, trade: Trade, console: Console, *, keep: bool, wait: bool
+) -> dict[str, Any]:
     began = time.monotonic()
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     set_ = await stage.build(around, "demo", samples.reference(round(HOLD_FOR_S * 1000)))
     folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
     logs.set_up("info", folder / "demo.log")
@@ -88,9 +111,32 @@ async def _show(around: Settings, trade: Trade, console: Console, *, keep: bool)
     }
     outcome["ok"] = report.ok and played["ok"]
     telling.tell(console, outcome, check.render(report), set_.look_around() if keep else [])
-    if not keep:
-        await stage.remove(around, set_)
+    try:
+        if wait:
+            await _stand_open(set_, folder, console)
+    finally:
+        if not keep:
+            await stage.remove(around, set_)
     return outcome
+
+
+async def _stand_open(set_: stage.Stage, folder: Path, console: Console) -> None:
+    """Let people look at what the demo left, until they have seen it."""
+    users = set_.settings.postgres_console
+    if users is None:
+        console.print("Set ORDERFLOW_POSTGRES_CONSOLE to look at it in the console.")
+        return
+    entered = sys.stdin if has_terminal() else None
+    console.print("\nThe workers start again, and the console.")
+    async with opening.open_house(set_, users, folder) as there:
+        telling.invite(console, there, by_enter=entered is not None)
+        await opening.until_told(entered)
+        console.print("The console and the workers are being stopped.")
+
+
+def has_terminal() -> bool:
+    """Say whether somebody sits there who can end what stands open."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 async def _play(

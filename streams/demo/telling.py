@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from streams.demo.opening import Open
+
 _BUCKETS = ("available", "locked", "occupied", "reserved", "frozen", "on_hand")
 
 
@@ -27,6 +29,17 @@ def tell(
     console.print(f"\n{said}: {outcome['orders']:,} orders in {outcome['seconds']:.0f} s.")
     for why in why_not(outcome):
         console.print(f"  {why}")
+
+
+def invite(console: Console, there: Open, *, by_enter: bool) -> None:
+    """Say where the console is open, for whom, and how it ends."""
+    how = "Enter or Ctrl-C ends" if by_enter else "SIGINT or SIGTERM ends"
+    console.print(
+        f"\nThe console is open, with the orders of this demo:\n\n    {there.address}\n\n"
+        f"Log in as {there.name} with the one-time password\n\n    {there.password}\n\n"
+        f"and choose another; it is not shown again. {how} it and the workers.",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def why_not(outcome: dict[str, Any]) -> list[str]:

@@ -407,6 +407,7 @@ OPERATIONS = (
         upload_import,
         needs=Right.IMPORTS,
         summary="Upload a file of orders: the body is the file, the address says how it is read",
+        begins=True,
         query=Upload,
         takes_file=True,
     ),
@@ -431,6 +432,7 @@ OPERATIONS = (
         run_import,
         needs=Right.IMPORTS,
         summary="Carry out what was a dry run",
+        begins=True,
         body=Run,
     ),
     Operation(
@@ -439,6 +441,7 @@ OPERATIONS = (
         resume_import,
         needs=Right.IMPORTS,
         summary="Go on with an import whose process died",
+        begins=True,
         body=Resumption,
     ),
     Operation(
@@ -447,6 +450,7 @@ OPERATIONS = (
         show_import_rows,
         needs=Right.LOOK,
         summary="A verdict for every row, as CSV",
+        gives_file=True,
     ),
     Operation(
         "GET",
@@ -454,6 +458,7 @@ OPERATIONS = (
         show_import_refused,
         needs=Right.SEE_PERSONAL,
         summary="The refused rows as they came, as CSV",
+        gives_file=True,
     ),
     Operation(
         "GET",

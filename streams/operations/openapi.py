@@ -10,6 +10,8 @@ from streams.operations.operation import Operation
 from streams.operations.rights import RIGHTS
 
 _PARAMETER = re.compile(r"{(\w+)(?::(\w+))?}")
+#: What stands for a number in a path has digits only.
+_WHOLE = {"type": "integer", "minimum": 0}
 _ANSWERS = {
     "400": "It cannot be asked like that; the sentence says why. Nothing was changed",
     "401": "No key, or one that is not known",
@@ -18,6 +20,14 @@ _ANSWERS = {
     "409": "It cannot be done as things stand; nothing was changed",
     "503": "PostgreSQL or Kafka does not answer; ask again after Retry-After seconds",
 }
+#: Of a body that was not read.
+_OF_BODIES = {
+    "408": "The body did not arrive in time",
+    "413": "The body is too large",
+    "415": "The body has a content encoding",
+}
+_SAID = {"application/json": {"schema": {"type": "object"}}}
+_FILE = {"text/csv": {"schema": {"type": "string"}}}
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -57,6 +67,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 def _one(
     operation: Operation, of: dict[type[Struct], Any], components: dict[str, Any]
 ) -> dict[str, Any]:
+    has_body = operation.body is not None or operation.takes_file
     roles = ", ".join(role.value for role, rights in RIGHTS.items() if operation.needs in rights)
     found: dict[str, Any] = {
         "operationId": operation.name,
@@ -68,16 +79,16 @@ def _one(
                     "name": name,
                     "in": "path",
                     "required": True,
-                    "schema": {"type": "integer" if kind == "int" else "string"},
+                    "schema": _WHOLE if kind == "int" else {"type": "string"},
                 }
                 for name, kind in _PARAMETER.findall(operation.path)
             ),
             *_queries(operation, components),
         ],
         "responses": {
-            "200": {
-                "description": "Done",
-                "content": {"application/json": {"schema": {"type": "object"}}},
+            "202" if operation.begins else "200": {
+                "description": "Begun" if operation.begins else "Done",
+                "content": _FILE if operation.gives_file else _SAID,
             },
             **{
                 status: {
@@ -86,7 +97,7 @@ def _one(
                         "application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
                     },
                 }
-                for status, why in _ANSWERS.items()
+                for status, why in (_ANSWERS | (_OF_BODIES if has_body else {})).items()
             },
         },
     }

@@ -109,6 +109,8 @@ class Operation(Route):
         query: type[Struct] | None = None,
         body: type[Change] | None = None,
         takes_file: bool = False,
+        begins: bool = False,
+        gives_file: bool = False,
     ) -> None:
         asked = body or query
         if method != "GET" and not (asked and issubclass(asked, Change)):
@@ -119,6 +121,10 @@ class Operation(Route):
         self.query, self.body, self.handler = query, body, handler
         #: The handler reads the body itself, piece by piece.
         self.takes_file = takes_file
+        #: The answer says what was begun, and where to ask how far it is.
+        self.begins = begins
+        #: The answer is a CSV file.
+        self.gives_file = gives_file
         super().__init__(path, self._answered, methods=[method], name=handler.__name__)
 
     async def _answered(self, request: Request) -> Response:

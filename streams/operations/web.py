@@ -19,6 +19,7 @@ from starlette.authentication import (
     AuthenticationError,
     BaseUser,
 )
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -81,11 +82,21 @@ def app(house: House, metrics: Metrics, not_ready: Callable[[], str]) -> Starlet
             Middleware(AuthenticationMiddleware, backend=_Keys(house.dsn), on_error=_not_known),
             Middleware(_InTurn),
         ],
+        exception_handlers={404: _nowhere, 405: _nowhere},
     )
     made.router.redirect_slashes = False
     made.state.house = house
     made.state.imports = importing.Imports(house.settings)
     return made
+
+
+async def _nowhere(_: Request, error: Exception) -> Response:
+    """Say in the form of every answer that nothing is to be had there, or not by this method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = no(error.status_code, "There is no such operation; GET /openapi.json has them all.")
+    answer.headers.update(error.headers or {})  # 405 says what is allowed
+    return answer
 
 
 class _Keys(AuthenticationBackend):

@@ -3,6 +3,8 @@
 # ruff: noqa: F811  a fixture that is imported has the name of the argument that asks for it
 
 import asyncio
+import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -419,6 +421,51 @@ async def test_one_admin_stays_whoever_asks_and_however_many_at_once(database: D
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
+
+#: What people and worse than people write where a word is asked for.
+HOSTILE = (
+    "'", '";--', "%", "%00", "\0", "x" * 10_000, "../../etc/passwd", "-1", "9" * 18, "9" * 400,
+    "' OR '1'='1", "<script>alert(1)</script>", "\u202eمرحبا 🧨", CLEAR, "mall:second:1",
+    "raw-orders-mall/0/0", "AAAA", "2026-13-45", "{{ 7 * 7 }}",
+)  # fmt: skip
+#: What would tell how the house is built, or let a page do what it was told to write.
+LEAKS = re.compile(r"Traceback|asyncpg|sqlalchemy|postgresql://|<script>alert|File &#34;|SELECT ")
+#: These end or lock the session that asks, or go on for ever.
+_LEFT_OUT = {"/sign-in", "/sign-out", "/password", "/order/changes", "/sku/changes"}
+
+
+def names(page: web.Page) -> list[str]:
+    """The fields that a page's module asks for, by its source."""
+    source = inspect.getsource(inspect.getmodule(page.handler) or web)
+    found = re.findall(r'(?:asked|form)\.(?:one|all|whole|a_number)\(\s*"(\w+)"', source)
+    return sorted({*found, "q", "after", "before", "key", "id", "reason"})
+
+
+def hostile() -> list[Any]:
+    pages = [page for page in web.TABLE if page.path not in _LEFT_OUT]
+    return [pytest.param(page, id=f"{page.method} {page.path}") for page in pages]
+
+
+@pytest.mark.parametrize("page", hostile())
+def test_whatever_is_asked_it_is_never_our_mistake_and_nothing_is_told(
+    shop: Shop, page: web.Page
+) -> None:
+    """Every field of every page gets what it is not meant for; by turns, so that all meet all."""
+    turns = itertools.islice(itertools.cycle(HOSTILE), web.TABLE.index(page), None)
+    for role in Role:
+        browser = shop.of(role)
+        may = page.needs is None or page.needs in RIGHTS[role]
+        csrf = browser.ask("/password").csrf if page.method == "POST" else ""
+        # Whoever may not gets no further than the right, whatever the field.
+        for name in names(page) if may and role in (Role.VIEWER, Role.ADMIN) else ["id"]:
+            asked = {name: next(turns)}
+            if page.method == "GET":
+                answer = browser.ask(f"{page.path}?{urllib.parse.urlencode(asked)}", stay=True)
+            else:
+                answer = browser.ask(page.path, {"csrf": csrf, "once": new_id(), **asked})
+            assert answer.status < 500, (role, asked, answer.status)
+            assert not LEAKS.search(answer.text), (role, asked)
+            assert may or answer.status == 403
 
 
 def test_nothing_of_a_person_or_a_password_is_in_the_log(shop: Shop) -> None:

@@ -157,12 +157,13 @@ class Shop:
 
 
 @contextlib.contextmanager
-def console(house: Installation, **env: str) -> Iterator[tuple[str, Path]]:
+def console(house: Installation, port: int = 0, **env: str) -> Iterator[tuple[str, Path]]:
     """The process `orderflow console`; its address, and the file it prints to."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    if not port:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
     log = house.folder / f"console-{port}.log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "streams.cli", "console", "--port", str(port)],
             env=house.env | {"ORDERFLOW_CONSOLE_COOKIES_SECURE": "false"} | env,
@@ -231,21 +232,20 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             house.env["ORDERFLOW_CALLBACKS_LOOPBACK"] = "true"
             house.env["ORDERFLOW_IMPORT_FOLDER"] = str(house.folder / "uploads")
             with house.running("intake,orders,stock,ledger"), console(house) as (url, log):
-                yield _furnished(house, url, log)
+                yield furnished(house, url, log)
                 check_logs(house)
         finally:
             runner.run(made.__aexit__(None, None, None))
 
 
-def _furnished(house: Installation, url: str, log: Path) -> Shop:
+def furnished(house: Installation, url: str, log: Path) -> Shop:
+    """The shop of a house whose workers run: stock received, samples and a person in clear fed."""
     # Nobody orders IDLE: what is available of it is what forms make of it.
     for sku in ("LAMP", "BASKET-L", "HOOK-C", "IDLE"):
         house.orderflow("stock", "receive", sku, "100", "--reason", "delivery", "--timeout", "90")
     house.orderflow("feed", str(PAYLOADS), "--shop", "samples")
     feed(house, in_clear())
-    printed = re.search(r"one-time password\n\n    (\S+)\n", log.read_text())
-    assert printed, log.read_text()
-    shop = Shop(house, url, printed[1])
+    shop = Shop(house, url, printed(log))
     viewer = shop.of(Role.VIEWER)
     wanted = [f"/order?key={CLEAR}", f"/order?key=taobao:samples:{TAOBAO}"]
     for path in wanted:
@@ -253,6 +253,13 @@ def _furnished(house: Installation, url: str, log: Path) -> Shop:
     eventually(lambda: "tag bad" in viewer.ask("/orders").text, WITHIN_S)
     eventually(lambda: "/exception?id=" in viewer.ask("/exceptions").text, WITHIN_S)
     return shop
+
+
+def printed(log: Path) -> str:
+    """The one-time password that the console's first start printed."""
+    found = re.search(r"one-time password\n\n    (\S+)\n", log.read_text())
+    assert found, log.read_text()
+    return found[1]
 
 
 def check_logs(house: Installation) -> None:

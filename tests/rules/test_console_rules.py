@@ -514,6 +514,14 @@ def test_nothing_in_a_template_is_left_unescaped() -> None:
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|style=", text), file.name
 
 
+def test_a_form_that_is_done_once_does_not_stand_filled_in_again_with_another_id() -> None:
+    """Browsers fill a form in again for whoever goes back to it, and its id is a new one."""
+    for file in (CONSOLE / "templates").glob("*.html"):
+        for form in re.findall(r"<form.*?</form>", file.read_text(), re.DOTALL):
+            if 'name="once"' in form:
+                assert 'autocomplete="off"' in form.partition(">")[0], file.name
+
+
 def test_every_page_of_what_the_ledger_writes_says_how_old_it_is() -> None:
     late = {
         "orders", "order_part", "story", "to_ship", "to_ship_print", "parcels", "stock", "sku_part",

@@ -18,7 +18,9 @@ const heard = {}, listening = (name, what) => (heard[name] ??= []).push(what);
 const happens = (name, event) => (heard[name] || []).forEach((what) => what(event));
 const classes = new Set();
 const age = {
-  dataset: { asOf: String(Date.now()), now: String(Date.now()), ago: "#", lost: "!", stale: "?" },
+  dataset: {
+    asOf: String(Date.now()), now: String(Date.now()), amber: "30", ago: "#", lost: "!", stale: "?",
+  },
   classList: { toggle: (name, is) => is ? classes.add(name) : classes.delete(name) },
   querySelector: (name) => name === "time" ? null : { textContent: "" },
 };

@@ -134,3 +134,33 @@ def test_a_password_is_invented_once_and_readable_by_its_owner_alone(stack: Modu
 
     assert stack.State().secret("redis") == first != other
     assert stack.State.path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "fonts", "said"),
+    [
+        ({"chromium", "fc-list"}, "WenQuanYi Micro Hei\n", []),
+        ({"google-chrome", "fc-list"}, "WenQuanYi Micro Hei\n", []),
+        ({"chromium", "fc-list"}, "", ["fonts-wqy-microhei"]),
+        (set(), "", ["chromium", "fonts-wqy-microhei"]),
+    ],
+)
+def test_whoever_is_not_root_is_told_what_the_pages_are_tried_with_and_goes_on(
+    stack: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    there: set[str], fonts: str, said: list[str],
+):  # fmt: skip
+    def listed(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
+        if "fc-list" not in there:
+            raise FileNotFoundError
+        return subprocess.CompletedProcess([], 0, fonts)
+
+    monkeypatch.setattr(stack.shutil, "which", lambda name, **_: name if name in there else None)
+    monkeypatch.setattr(stack.subprocess, "run", listed)
+    monkeypatch.setattr(stack.os, "geteuid", lambda: 1000)
+
+    stack.install_browser()
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"stack: the pages are not tried in a browser; for that: apt-get install {' '.join(said)}"
+    ] * bool(said)

@@ -6,7 +6,8 @@
 "use strict";
 (() => {
   const POLL_MS = 15000;
-  const AMBER_S = 30;
+  /* Twice a second, so that what stands there is never a second off. */
+  const PAINT_MS = 500;
   const live = () => document.querySelector("[data-live]");
   let source = null;
   let poll = null;
@@ -17,8 +18,8 @@
   let asOf = 0;
   let asking = false;
 
-  function take(asOfMs, nowMs) {
-    if (nowMs) { ahead = nowMs - Date.now(); }
+  function take(asOfMs, nowMs, lateMs = 0) {
+    if (nowMs) { ahead = nowMs - (Date.now() - lateMs); }
     if (asOfMs >= asOf) { asOf = asOfMs; }
   }
 
@@ -29,11 +30,12 @@
     const time = age.querySelector("time");
     const seconds = Math.max(0, Math.round((Date.now() + ahead - asOf) / 1000));
     const isLost = lost.news || lost.part;
+    const isOld = seconds > Number(age.dataset.amber);
     age.classList.toggle("red", isLost);
-    age.classList.toggle("amber", !isLost && (!asOf || seconds > AMBER_S));
+    age.classList.toggle("amber", !isLost && (!asOf || isOld));
     if (!asOf) { return; }
     let said = age.dataset.ago.replace("#", String(seconds));
-    if (isLost) { said += " " + age.dataset.lost; } else if (seconds > AMBER_S) { said += " " + age.dataset.stale; }
+    if (isLost) { said += " " + age.dataset.lost; } else if (isOld) { said += " " + age.dataset.stale; }
     if (text.textContent !== said) { text.textContent = said; }
     if (time) {
       const iso = new Date(asOf).toISOString();
@@ -44,9 +46,15 @@
     }
   }
 
-  function readAge() {
+  function readAge(lateMs = 0) {
     const age = document.querySelector("[data-age]");
-    if (age) { take(Number(age.dataset.asOf), Number(age.dataset.now)); }
+    if (age) { take(Number(age.dataset.asOf), Number(age.dataset.now), lateMs); }
+  }
+
+  /* How long ago the page arrived: it says what time it was when it left the server. */
+  function sinceArrivalMs() {
+    const [came] = performance.getEntriesByType("navigation");
+    return came ? Math.max(0, performance.now() - came.responseStart) : 0;
   }
 
   function paintCounts() {
@@ -108,8 +116,10 @@
     document.body.addEventListener("htmx:responseError", (event) => {
       if (event.detail.xhr.status === 401) { location.assign("/sign-in"); } else { setLost("part", true); }
     });
-    readAge();
+    const paint = () => { paintAge(); paintCounts(); };
+    readAge(sinceArrivalMs());
     open();
-    setInterval(() => { paintAge(); paintCounts(); }, 1000);
+    paint();
+    setInterval(paint, PAINT_MS);
   });
 })();

@@ -1,0 +1,164 @@
+"""
+The forms of the console that change something, each with what it does counted where it is done.
+
+Every form is tried on something of its own: the order, the message or the alert that `subject`
+makes or takes, so that the tests do not meet.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Locator, Page
+
+from streams.operations.rights import Role
+from tests.browser.houses import READY, House, an_alert
+
+_NTH = count(1)
+REASON = "浏览器试过"
+
+
+class Form(NamedTuple):
+    """One form: where it is, how it is filled in, and how often it was done."""
+
+    #: The screen it stands on.
+    screen: str
+    #: Make or take what it is about; the name stands in `path` and `effects`.
+    subject: Callable[[House], str]
+    path: str
+    fill: Callable[[Page, str], Locator]
+    #: A query for how often it was done to `$1`.
+    effects: str
+    #: Two people may send it at once, and one of them is told no. Two receipts are two.
+    is_raced: bool = True
+    #: Who sends it; a second person has `other`.
+    role: Role = Role.ADMIN
+    other: Role = Role.OPERATIONS
+
+
+def _new(kind: str) -> Callable[[House], str]:
+    return lambda _: f"{kind}-{next(_NTH)}"
+
+
+def _alert(house: House) -> str:
+    an_alert(house, name := f"raced-{next(_NTH)}")
+    return name
+
+
+def _open_exception(house: House) -> str:
+    """Take a message that nobody has repaired yet, and that no screen shows."""
+    return str(
+        house.value(
+            "SELECT id FROM parked WHERE cause = 'malformed' AND platform = 'mall'"
+            " AND settled_at IS NULL AND id <> $1 ORDER BY id LIMIT 1",
+            house.names["exception"],
+        )
+    )
+
+
+def _open_order(house: House) -> str:
+    return f"mall:main:{READY[next(_ORDERS)]}"
+
+
+_ORDERS = count()
+
+
+def _reason(form: Locator, button: Any = "button:not(.link)") -> Locator:
+    form.locator('input[name="reason"]').fill(REASON)
+    return form.locator(button).first
+
+
+def _stock(page: Page, _: str) -> Locator:
+    form = page.locator('form[action="/sku/receive"]')
+    form.locator('input[name="number"]').fill("7")
+    return _reason(form)
+
+
+def _parcel(page: Page, order: str) -> Locator:
+    form = page.locator('form[action="/to-ship/parcels"]').first
+    form.locator('select[name="carrier"]').select_option("SF")
+    form.locator('input[name="number"]').fill(f"SF14{order.rpartition(':')[2]}")
+    return _reason(form)
+
+
+def _retry(page: Page, _: str) -> Locator:
+    return _reason(page.locator('form[action="/exceptions/retry"]'))
+
+
+def _acknowledge(page: Page, alert: str) -> Locator:
+    return _reason(page.locator("article.change", has_text=alert).locator("form"))
+
+
+def _pause(page: Page, shop: str) -> Locator:
+    form = page.locator('form[action="/intake/pause"]')
+    form.locator('select[name="platform"]').select_option("taobao")
+    form.locator('input[name="shop"]').fill(shop)
+    return _reason(form)
+
+
+def _map(page: Page, _: str) -> Locator:
+    form = page.locator('form[action="/mapping/map"]')
+    form.locator('input[name="ours"]').fill("IDLE")
+    return _reason(form)
+
+
+def _subscriber(page: Page, name: str) -> Locator:
+    form = page.locator('form[action="/subscriber/add"]')
+    form.locator('input[name="name"]').fill(name)
+    form.locator('input[name="url"]').fill("http://127.0.0.1:9/hooks")
+    return _reason(form)
+
+
+def _file(page: Page, name: str) -> Locator:
+    form = page.locator('form[action="/import/upload"]')
+    form.locator('select[name="platform"]').select_option("taobao")
+    form.locator('input[name="shop"]').fill("samples")
+    at = "2026-06-03T09:00:00+08:00"
+    said = f"order_id,status,created_at,updated_at,merchant_sku,quantity\n{name},PAID,{at},{at},X,1"
+    form.locator('input[name="file"]').set_input_files(
+        {"name": f"{name}.csv", "mimeType": "text/csv", "buffer": said.encode()}
+    )
+    return _reason(form)
+
+
+FORMS = (
+    Form(
+        "SKU", _new("SKU"), "/sku?name={subject}", _stock,
+        "SELECT count(*) FROM stock_ledger WHERE sku = $1 AND verb = 'receive'", is_raced=False,
+    ),
+    Form(
+        "parcels", _open_order, "/to-ship/parcels?order={subject}", _parcel,
+        "SELECT count(*) FROM stock_ledger WHERE order_key = $1 AND verb = 'ship'",
+    ),
+    Form(
+        "exception", _open_exception, "/exception?id={subject}", _retry,
+        "SELECT count(*) FROM exception_changes WHERE exception = $1 AND did = 'retried'",
+    ),
+    Form(
+        "alerts", _alert, "/alerts", _acknowledge,
+        "SELECT count(*) FROM alerts WHERE id = $1 AND acknowledged_by IS NOT NULL",
+    ),
+    Form(
+        "intake", _new("corner"), "/intake", _pause,
+        "SELECT count(*) FROM intake_pauses WHERE shop = $1",
+    ),
+    Form(
+        "mapping", _new("THEIRS"), "/mapping?platform=mall&shop=main&theirs={subject}", _map,
+        "SELECT count(*) FROM sku_mapping_changes WHERE theirs = $1", is_raced=False,
+    ),
+    Form(
+        "subscribers", _new("hook"), "/subscribers", _subscriber,
+        "SELECT count(*) FROM subscribers WHERE name = $1", other=Role.ADMIN,
+    ),
+    Form(
+        "imports", _new("file"), "/imports", _file,
+        "SELECT count(*) FROM imports WHERE file_name = $1 || '.csv'", is_raced=False,
+    ),
+)  # fmt: skip
+
+#: Condition -> the screens whose forms it is tried on.
+UNDER = {
+    "double click": [form.screen for form in FORMS],
+    "two tabs": [form.screen for form in FORMS if form.is_raced],
+    "back": [form.screen for form in FORMS],
+}

@@ -1,0 +1,104 @@
+"""
+The screens of the console and the conditions they are looked at under: the matrix.
+
+`MATRIX` says which condition is tried on which screen; docs/console.md has it as a table. A
+condition that says nothing of a screen has no cell there: what has no age does not grow old.
+"""
+
+from typing import NamedTuple
+
+from streams.operations.rights import Role
+
+
+class Screen(NamedTuple):
+    """One page, as somebody opens it."""
+
+    name: str
+    #: Where it is; what stands in braces is in the names of a house.
+    path: str
+    #: What is there once there is something to see.
+    shows: str
+    #: It is told of changes while it is open.
+    is_live: bool = False
+    #: It says how old its data are.
+    has_age: bool = True
+    #: It can be asked for in an empty house.
+    may_be_empty: bool = False
+    #: With 10,000 rows it leads on, or says that there is more.
+    goes_on: bool = False
+    role: Role | None = Role.ADMIN
+
+
+_ROWS, _SAID = "main table tbody tr", "main article"
+
+SCREENS = {
+    screen.name: screen
+    for screen in (
+        Screen("orders", "/orders", _ROWS, may_be_empty=True, goes_on=True),
+        Screen("order", "/order?key={order}", "ol.life li", is_live=True),
+        Screen("story", "/order/story?key={order}", "main pre, main .empty"),
+        Screen("to-ship", "/to-ship", _ROWS, may_be_empty=True, goes_on=True),
+        Screen("parcels", "/to-ship/parcels?order={go}", "main form"),
+        Screen("packing list", "/to-ship/print?order={go}", _ROWS),
+        Screen("stock", "/stock", _ROWS, may_be_empty=True, goes_on=True),
+        Screen("SKU", "/sku?name={sku}", _ROWS, is_live=True, may_be_empty=True, goes_on=True),
+        Screen("exceptions", "/exceptions", _ROWS, may_be_empty=True, goes_on=True),
+        Screen("exception", "/exception?id={exception}", "main pre"),
+        Screen("alerts", "/alerts", _SAID, has_age=False, may_be_empty=True, goes_on=True),
+        Screen("intake", "/intake", _SAID, has_age=False, may_be_empty=True, goes_on=True),
+        Screen("imports", "/imports", _ROWS, has_age=False, may_be_empty=True, goes_on=True),
+        Screen("import", "/import?id={job}", "dl.facts", has_age=False),
+        Screen("mappings", "/mappings", _ROWS, may_be_empty=True, goes_on=True),
+        Screen(
+            "mapping", "/mapping?platform={platform}&shop={there}&theirs={theirs}", "main form",
+            has_age=False,
+        ),
+        Screen("subscribers", "/subscribers", _ROWS, has_age=False, may_be_empty=True),
+        Screen(
+            "subscriber", "/subscriber?id={subscriber}", "main form", has_age=False, goes_on=True,
+        ),
+        Screen("audit", "/audit", _ROWS, has_age=False, goes_on=True),
+        Screen("figures", "/figures", "main form, main .empty"),
+        Screen("reports", "/reports", "main table, main .empty", has_age=False),
+        Screen("settlements", "/settlements", "main form", has_age=False),
+        Screen("password", "/password", "main form", has_age=False),
+        Screen("sign-in", "/sign-in", "main form", has_age=False, role=None),
+    )
+}  # fmt: skip
+
+_EVERY = list(SCREENS.values())
+_BIG = [each for each in _EVERY if each.role is not None and each.name != "password"]
+_AGED = [each for each in _EVERY if each.has_age]
+
+#: Condition -> the screens it is tried on.
+MATRIX: dict[str, list[Screen]] = {
+    "fresh": _EVERY,
+    "empty": [each for each in _EVERY if each.may_be_empty],
+    "10,000 rows": _BIG,
+    "stale": _AGED,
+    "console down": [each for each in _EVERY if each.is_live],
+    "database away": _EVERY,
+    "390 px": _EVERY,
+    "keyboard": _EVERY,
+    "English": _EVERY,
+    "light, dark": _EVERY,
+    "no scripts": _EVERY,
+}
+
+
+#: The screens that docs/screens has pictures of.
+PICTURES = [
+    SCREENS[name]
+    for name in ("orders", "order", "to-ship", "parcels", "stock", "SKU", "exceptions", "mappings")
+]
+
+
+def table(forms: dict[str, list[str]]) -> str:
+    """Return the matrix as a table for a document; *forms*: condition -> names of screens."""
+    columns = {name: {each.name for each in screens} for name, screens in MATRIX.items()}
+    columns |= {name: set(screens) for name, screens in forms.items()}
+    lines = [f"| screen | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
+    for name in SCREENS:
+        cells = ["yes" if name in tried else "" for tried in columns.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
