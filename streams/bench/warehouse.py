@@ -16,7 +16,7 @@ from msgspec import json, msgpack
 from schemas.orders import Buyer, OrderDetails, OrderReserved, OrderStatusChanged, Receiver, Status
 from streams.importing.planning import Reading
 from streams.importing.store import options_of
-from streams.postgres import schema
+from streams.postgres import months
 from streams.postgres.connecting import connected
 
 PLATFORMS: Final = ("taobao", "jd", "douyin", "mall")
@@ -210,7 +210,7 @@ async def _months(owner: str, connection: Any) -> None:
     """Make the partitions of the months that orders came in."""
     now = await connection.fetchval("SELECT clock_timestamp()")
     for back in range(0, DAYS + 31, 28):
-        await schema.ensure_partitions(owner, now=now - timedelta(days=back), months_after=0)
+        await months.ensure(owner, now=now - timedelta(days=back), months_after=0)
 
 
 def _person() -> OrderDetails:
