@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo chaos lock fuzz fmt prometheus
+.PHONY: help venv up down clean check test demo chaos lock fuzz simulate fmt prometheus
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -12,7 +12,7 @@ STACK := $(PYTHON) deploy/stack.py
 BIN := .venv/bin
 # Registries are shared and far away: a read that stalls is asked again before an install is given up.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
-CODE := schemas tables agents streams tests deploy
+CODE := schemas tables agents streams tests deploy docs/examples
 # Addresses are locked out: whoever installs names the index they trust. Extras stay in the pins: for
 # `coverage[toml]` pip looks past a pin of `coverage` to a newer release, and then misses its hash.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -66,6 +66,9 @@ lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 
 fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave an adapter
 	$(BIN)/python -m tests.adapters.fuzzing --minutes $(or $(MINUTES),20) $(ARGS)
+
+simulate: venv ## live through SEEDS=5000 simulated towns under faults, on all cores; ARGS="--seed 7 --trace"
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),5000) $(ARGS)
 
 prometheus: venv ## fetch promtool and amtool, and try the rules for Prometheus
 	@$(STACK) tools

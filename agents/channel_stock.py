@@ -11,13 +11,17 @@ The version never falls, and may stay where the number changes: a window or a bu
 and one command's balance and quota may be read in two frames. So a receiver drops what is older
 than what it has, and of equal versions takes the one that comes last: a channel is told one request
 at a time.
+
+A shop is told at its own address (`stock_url`), or by its platform's API: then what waits is a
+`Level`, the number of one listing, and of two of one listing the later one alone is worth telling.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
-from msgspec import json
+from msgspec import Struct, json
 
 from agents.availability import NO_QUOTA, Balance, Newest, Quota, QuotaOf, keep, sellable
 from agents.reference import ANY_SHOP
@@ -29,10 +33,16 @@ class Channel(NamedTuple):
 
     #: `platform:shop`.
     name: str
+    #: Empty: by its platform's API.
     url: str
     buffer: int
     #: The quota its holds draw from first; empty: none.
     quota: str = ""
+
+    @property
+    def remembered_as(self) -> str:
+        """What it was told is remembered under this: told another way, it was told nothing yet."""
+        return self.name if self.url else f"{self.name}/api"
 
 
 class Push(NamedTuple):
@@ -46,6 +56,44 @@ class Push(NamedTuple):
     version: int
     #: Time of the move that made this version.
     at_ms: int
+
+
+class Level(Struct, frozen=True, kw_only=True, gc=False):
+    """What a platform's API is told of one listing: its number, never a difference."""
+
+    platform: str
+    shop: str
+    #: Ours.
+    sku: str
+    #: What the shop calls it.
+    theirs: str
+    quantity: int
+    #: Of the balance, and the time of the move that made it.
+    version: int
+    at_ms: int
+
+
+def levels_of(channel: Channel, pushes: Iterable[Push]) -> list[Level]:
+    """Return what *pushes* have the platform be told, a listing each."""
+    platform, _, shop = channel.name.partition(":")
+    return [
+        Level(
+            platform=platform,
+            shop=shop,
+            sku=push.sku,
+            theirs=theirs,
+            quantity=push.quantity,
+            version=push.version,
+            at_ms=push.at_ms,
+        )
+        for push in pushes
+        for theirs in push.theirs
+    ]
+
+
+def level_in(body: bytes) -> Level:
+    """Return the level that a queue kept. Raises msgspec.DecodeError, msgspec.ValidationError."""
+    return _decode_level(body)
 
 
 class Told(NamedTuple):
@@ -153,6 +201,8 @@ class Channels:
         self._mappings: dict[bytes, SkuMapping] = {}
         #: Channel -> our SKU -> theirs.
         self._listed: dict[str, dict[str, list[str]]] = {}
+        #: Shops whose platforms can be told by their APIs.
+        self._by_api: AbstractSet[str] = frozenset()
         #: Channels that were changed, or are new: they may have to be told of any SKU.
         self.changed: set[str] = set()
 
@@ -171,15 +221,24 @@ class Channels:
             self._mappings[key] = entry
             self._listed.setdefault(name, {}).setdefault(entry.ours, []).append(entry.theirs)
 
+    def by_api(self, names: AbstractSet[str]) -> None:
+        """Take note of the shops whose platforms can be told by their APIs now."""
+        self.changed |= names - self._by_api
+        self._by_api = names
+
     def _unlist(self, entry: SkuMapping | None) -> None:
         if entry is not None:
             self._listed[f"{entry.platform}:{entry.shop}"][entry.ours].remove(entry.theirs)
 
     def all(self) -> Iterable[Channel]:
-        """Return every shop with an address; one that stands for any shop has none of its own."""
+        """
+        Return every shop that can be told: at its own address, or else by its platform's API.
+
+        One that stands for any shop has neither.
+        """
         for shop in self._shops.values():
-            if shop.stock_url and shop.shop != ANY_SHOP:
-                name = f"{shop.platform}:{shop.shop}"
+            name = f"{shop.platform}:{shop.shop}"
+            if shop.shop != ANY_SHOP and (shop.stock_url or name in self._by_api):
                 yield Channel(name, shop.stock_url, shop.safety_buffer, shop.quota)
 
     def channel(self, name: str) -> Channel | None:
@@ -197,3 +256,4 @@ class Channels:
 
 
 _decode = json.Decoder(Reference).decode
+_decode_level = json.Decoder(Level).decode

@@ -16,7 +16,7 @@ from agents.addresses import AddressHint, chinese, filled
 from agents.frames import cause_of
 from agents.invoices import doubts
 from agents.letters import Headers, seal, unseal
-from agents.reference import Directory, policy_of
+from agents.reference import Directory, is_of, policy_of
 from agents.warehouses import RULES, WarehouseRule, warehouse_of
 from schemas.base import Source
 from schemas.errors import MalformedPayload, Refusal, UndecodableMessage
@@ -112,7 +112,10 @@ class Intake:
         rules: Mapping[str, WarehouseRule] = RULES,
         hint: AddressHint = chinese,
         imported: Mapping[str, Adapter] | None = None,
+        versions: Mapping[str, Mapping[int, Adapter]] | None = None,
     ) -> None:
+        #: Every version that is there, by platform: a trial names one.
+        self._versions = versions or {}
         #: What reads the orders that files brought, by platform.
         self._imported = imported or {}
         self._hint = hint
@@ -139,7 +142,7 @@ class Intake:
         shop = shop_of(record)
         place = (topic, partition, platform, shop)
         try:
-            adapter = self._adapters.get(platform)
+            adapter = self._adapter_of(platform, shop)
             if adapter is None:
                 reason = f"no adapter reads {platform!r} yet"
                 return [
@@ -179,6 +182,18 @@ class Intake:
             return [self._park(record, place, why)]
         else:
             return outputs
+
+    def _adapter_of(self, platform: str, shop: str) -> Adapter | None:
+        """
+        Return what reads this shop's messages: the present version, or that of a trial.
+
+        Where the trial's is not installed the present one reads: its stamp on the order says so.
+        """
+        adapter = self._adapters.get(platform)
+        gray = self._directory.grays.get(platform)
+        if gray is None or not is_of(gray, shop):
+            return adapter
+        return self._versions.get(platform, {}).get(gray.version, adapter)
 
     def _of_its_time(self, command: ObserveOrder) -> ObserveOrder | Unusable:
         """

@@ -4,12 +4,13 @@ The directory of shops, SKUs and kits that intake stamps into commands.
 Filled from the `reference` topic, key by key; the last word under a key wins, a tombstone removes.
 """
 
+from hashlib import sha256
 from unicodedata import normalize
 
 from msgspec import json
 
 from schemas.orders import Component, Line, Policy
-from schemas.reference import Kit, Pause, Reference, Shop, SkuMapping
+from schemas.reference import Gray, Kit, Pause, Reference, Shop, SkuMapping
 
 #: A shop entry under this name stands for every shop of its platform that has none of its own.
 ANY_SHOP = "*"
@@ -28,6 +29,14 @@ def reference_key(entry: Reference) -> bytes:
             return f"kit/{entry.sku}".encode()
         case Pause():
             return f"pause/{entry.platform}/{entry.shop}".encode()
+        case Gray():
+            return f"gray/{entry.platform}".encode()
+
+
+def is_of(gray: Gray, shop: str) -> bool:
+    """Say whether *shop* is one of those that the trial takes: the same ones everywhere."""
+    name = f"{gray.platform}/{shop}".encode()
+    return int.from_bytes(sha256(name).digest()[:8]) % 1000 < gray.permille
 
 
 class Directory:
@@ -39,6 +48,8 @@ class Directory:
         self._parts: dict[str, tuple[Component, ...]] = {}
         #: (platform, shop) -> its pause, where there is one.
         self.pauses: dict[tuple[str, str], Pause] = {}
+        #: Platform -> the trial of another version of its adapter, where there is one.
+        self.grays: dict[str, Gray] = {}
         #: Worked out when asked for: names of warehouses, and of SKUs as eyes confuse them.
         self._names: tuple[frozenset[str], dict[str, set[str]]] | None = None
 
@@ -50,6 +61,8 @@ class Directory:
             del self._parts[before.sku]
         elif isinstance(before, Pause):
             del self.pauses[before.platform, before.shop]
+        elif isinstance(before, Gray):
+            del self.grays[before.platform]
         self._names = None
         if value is None:
             return
@@ -60,6 +73,8 @@ class Directory:
             )
         elif isinstance(entry, Pause):
             self.pauses[entry.platform, entry.shop] = entry
+        elif isinstance(entry, Gray):
+            self.grays[entry.platform] = entry
 
     def parts(self, sku: str | None) -> tuple[Component, ...]:
         """Return what one of *sku* takes from the shelves, if it is a kit; else nothing."""

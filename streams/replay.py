@@ -7,13 +7,13 @@ personal is told as changed, never shown.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
 
-from agents.intake import IMPORTED, SHOP_HEADER
+from agents.intake import IMPORTED, shop_of
 from schemas.errors import Rejected
 from schemas.orders import Statement
 from streams.adapters import VERSIONS, Adapter, adapter_for
@@ -70,14 +70,25 @@ def version_of(platform: str, version: int | None) -> Adapter:
     return there[wanted]
 
 
-async def replay(settings: Settings, platform: str, version: int | None) -> Replayed:
-    """Compare that version with the present one, message by message. Raises Unavailable."""
+def _every(shop: str) -> bool:  # noqa: ARG001  every shop is looked at
+    return True
+
+
+async def replay(
+    settings: Settings,
+    platform: str,
+    version: int | None,
+    wanted: Callable[[str], bool] = _every,
+) -> Replayed:
+    """Compare that version with the present one over all *wanted* shops. Raises Unavailable."""
     before, after = adapter_for(platform), version_of(platform, version)
     messages = same = 0
     fields: Counter[str] = Counter()
     kept: list[Difference] = []
     async with RawLog(settings) as log:
         async for record in log.all_now(raw(platform)):
+            if not wanted(shop_of(record)):
+                continue
             messages += 1
             place = f"{raw(platform)}/{record.partition}/{record.offset}"
             found = list(differences(before, after, record, place))
@@ -92,7 +103,7 @@ async def replay(settings: Settings, platform: str, version: int | None) -> Repl
 
 def differences(before: Adapter, after: Adapter, record: Any, place: str) -> Iterator[Difference]:
     """Yield what *after* says of a raw record otherwise than *before*."""
-    shop = next((v.decode("utf-8", "replace") for k, v in record.headers if k == SHOP_HEADER), "")
+    shop = shop_of(record)
     payload = record.value or b""
     if payload.startswith(IMPORTED):
         return  # a file's order is in our own form, which no version of the platform's reads

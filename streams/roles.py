@@ -17,6 +17,7 @@ from streams import tracing
 from streams.availability.asking import LedgerBalances
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache, address
 from streams.availability.channels import ChannelTeller
+from streams.availability.levels import LevelQueue
 from streams.availability.telling import RedisMemory
 from streams.availability.writing import CacheWriter
 from streams.callbacks.sink import CallbackSink
@@ -90,7 +91,16 @@ def channel_stock(settings: Settings) -> Role:
         listener.reads,
         lambda: RedisMemory(settings),
         lambda: LedgerBalances(reader),
+        _levels(settings),
     )
+
+
+def _levels(settings: Settings) -> Callable[[], LevelQueue] | None:
+    """Return what queues for platforms' APIs; without that role's address nobody is told by one."""
+    if settings.postgres_callbacks is None:
+        return None
+    dsn = settings.postgres_callbacks.get_secret_value()
+    return lambda: LevelQueue(dsn)
 
 
 def callbacks(settings: Settings) -> Role:

@@ -81,6 +81,12 @@ def an_id(at_ms: int = T0) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def first_id_again() -> None:
+    """Let ids begin anew, so that what is told twice in one process has the same ids."""
+    global _ids  # noqa: PLW0603
+    _ids = 0
+
+
 def receive(sku: str, quantity: int, command_id: str | None = None) -> ReceiveStock:
     return ReceiveStock(
         id=command_id or an_id(), sku=sku, quantity=quantity, reason="delivery", operator="mei"

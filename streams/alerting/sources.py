@@ -28,8 +28,8 @@ from schemas.alerts import Reading
 from schemas.errors import BrokerUnavailable, LedgerUnavailable, Misconfigured
 from streams.clock import now_ms
 from streams.postgres.connecting import pool, told
+from streams.postgres.months import TRAILS, months_of
 from streams.postgres.queries import sql
-from streams.postgres.schema import TRAILS, months_of
 from streams.settings import Settings
 from streams.topics import TOPICS
 from streams.topology import LISTENERS

@@ -9,9 +9,12 @@ A channel that is new, or whose buffer, address, quota or names were changed, ma
 a SKU that does not move. So at every start and every such change the balances are read from the
 ledger and offered too: what the channel was told already is not told again.
 
+A shop is told at its own address, or by its platform's API where a sender can: who that is, is
+looked at again now and then.
+
 A shop's number is made of a balance and of its quota, which come by different events. What came
-before this process began is the ledger's to say: where it was behind us then, the shops that name a
-quota are looked at once more when it has caught up, and may have been told a number without it.
+before the shop was told is the ledger's to say: where it was behind us then, the shop is looked at
+once more when it has caught up, and may have been told an older number, or one without its quota.
 """
 
 import asyncio
@@ -26,8 +29,9 @@ from agents.availability import Balance, Newest, Quota, QuotaOf, newest
 from agents.channel_stock import Channels
 from schemas.errors import LedgerUnavailable
 from streams.availability.asking import LedgerBalances
+from streams.availability.levels import LevelQueue
 from streams.availability.metrics import PushMetrics
-from streams.availability.telling import HttpChannel, RedisMemory, Telling
+from streams.availability.telling import HttpChannel, RedisMemory, Telling, Ways
 from streams.clock import now_ms
 from streams.ending import end
 from streams.engine.agent import Positions
@@ -48,6 +52,8 @@ _PAGE = 1_000
 _WAITING_MAX = 5_000
 #: How soon that is looked at again, and a ledger that is away, s.
 _LOOK_AGAIN_S, _AWAY_S = 0.2, 2.0
+#: How often it is looked who can be told by an API, s.
+_LOOK_WHO_S = 5.0
 
 
 class ChannelTeller(Positions):
@@ -59,13 +65,12 @@ class ChannelTeller(Positions):
         topics: Sequence[Topic],
         memory: Callable[[], RedisMemory],
         ledger: Callable[[], LedgerBalances],
+        levels: Callable[[], LevelQueue] | None,
     ) -> None:
         super().__init__(name, topics)
-        self._make_memory, self._make_ledger = memory, ledger
+        self._make_memory, self._make_ledger, self._make_levels = memory, ledger, levels
         self._parts: _Parts | None = None
         self._committed: dict[TP, int] = {}
-        #: Where this process began to read.
-        self._starts: Mapping[TP, int] = {}
 
     @override
     def bind(self, app: "App", settings: Settings) -> None:
@@ -77,11 +82,6 @@ class ChannelTeller(Positions):
         """Where the group has committed."""
         self._committed.clear()
         return await self.consumer.committed(tps)
-
-    @override
-    def opened(self, starts: Mapping[TP, int]) -> None:
-        super().opened(starts)
-        self._starts = dict(starts)
 
     @override
     async def work(self, work: Work) -> None:
@@ -107,8 +107,10 @@ class ChannelTeller(Positions):
             await follower.stop()
             raise
         follower.follow()
-        ledger = Ledger(self._make_ledger(), self.topics[0], self._starts)
-        self._parts = _Parts(channels, follower, self._make_memory(), ledger, self._pushes)
+        ledger = Ledger(self._make_ledger(), self.topics[0])
+        levels = self._make_levels() if self._make_levels else None
+        await _know(channels, levels)
+        self._parts = _Parts(channels, follower, self._make_memory(), ledger, levels, self._pushes)
         return self._parts
 
     def _place(self, sku: str) -> TP | None:
@@ -148,23 +150,32 @@ class ChannelTeller(Positions):
 class Ledger:
     """What the ledger knows, waited for."""
 
-    def __init__(self, balances: LedgerBalances, topic: str, starts: Mapping[TP, int]) -> None:
+    def __init__(self, balances: LedgerBalances, topic: str) -> None:
         self._balances = balances
         self._topic = topic
-        self._starts = starts
 
     async def page(self, after: str, quota: str) -> list[tuple[Balance, Quota]]:
         """Return the next SKUs after this one, each with its *quota* of this name."""
         return await _answered(lambda: self._balances.page(after, _PAGE, quota))
 
-    async def has_caught_up(self) -> bool:
-        """Say whether it has everything that came before we began to read."""
+    async def has(self, positions: Mapping[TP, int]) -> bool:
+        """Say whether it has everything that came before these *positions*."""
         there = await _answered(lambda: self._balances.positions(self._topic))
-        return all(there.get(tp.partition, 0) >= at for tp, at in self._starts.items())
+        return all(there.get(tp.partition, 0) >= at for tp, at in positions.items())
 
     async def close(self) -> None:
         """Close the connections."""
         await self._balances.close()
+
+
+async def _know(channels: Channels, levels: LevelQueue | None) -> None:
+    """Look who can be told by an API, before anything is; a PostgreSQL away is not waited for."""
+    if levels is None:
+        return
+    try:
+        channels.by_api(await levels.shops())
+    except LedgerUnavailable as error:
+        logger.warning("who is told by an API is not known yet: %s", error)
 
 
 T = TypeVar("T")
@@ -188,24 +199,29 @@ class _Parts:
         follower: Follower,
         memory: RedisMemory,
         ledger: Ledger,
+        levels: LevelQueue | None,
         metrics: PushMetrics,
     ) -> None:
         self._channels = channels
         self._follower = follower
         self._memory = memory
         self._ledger = ledger
-        self._port = HttpChannel()
+        self._levels = levels
+        self._port = Ways(HttpChannel(), levels)
+        self._looking = asyncio.get_running_loop().create_task(self._look()) if levels else None
         self.telling = Telling(channels, self._port, memory, metrics)
         #: Channel -> the task that offers it every balance.
         self._offering: dict[str, asyncio.Task[None]] = {}
-        #: Channels with a quota that were offered what a ledger said that was behind us.
-        self._early: set[str] = set()
+        #: Channels that were offered what a ledger said that was behind us, and where we were then.
+        self._early: dict[str, Mapping[TP, int]] = {}
         self._catching_up: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Raise what ended a part, if anything did."""
         self._follower.check()
         self.telling.check()
+        if self._looking is not None and self._looking.done():
+            self._looking.result()
         for name, task in list(self._offering.items()):
             if task.done():
                 del self._offering[name]
@@ -231,8 +247,9 @@ class _Parts:
     async def _offer_all(
         self, name: str, quota: str, place: Callable[[str], TP | None], positions: Mapping[TP, int]
     ) -> None:
-        if quota and not await self._ledger.has_caught_up():
-            self._early.add(name)
+        here = dict(positions)
+        if not await self._ledger.has(here):
+            self._early[name] = here
         after, page = "", None
         while page is None or len(page) == _PAGE:
             page = await self._ledger.page(after, quota)
@@ -245,16 +262,25 @@ class _Parts:
             while self.telling.waiting(name) > _WAITING_MAX:  # noqa: ASYNC110  rare, and slow
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
+    async def _look(self) -> None:
+        """Look again and again which shops' platforms can be told by their APIs."""
+        while self._levels is not None:
+            shops = await _answered(self._levels.shops)
+            self._channels.by_api(shops)
+            await asyncio.sleep(_LOOK_WHO_S)
+
     async def _catch_up(self) -> None:
-        while not await self._ledger.has_caught_up():  # noqa: ASYNC110  nobody would tell us
-            await asyncio.sleep(_AWAY_S)
-        self._channels.changed |= self._early
-        self._early.clear()
+        while self._early:
+            for name, positions in list(self._early.items()):
+                if await self._ledger.has(positions):
+                    del self._early[name]
+                    self._channels.changed.add(name)
+            await asyncio.sleep(_AWAY_S)  # nobody would tell us
 
     async def close(self) -> None:
         """End all of it."""
-        catching_up = [self._catching_up] if self._catching_up else []
-        await end(*self._offering.values(), *catching_up)
+        beside = [task for task in (self._catching_up, self._looking) if task]
+        await end(*self._offering.values(), *beside)
         await self.telling.stop()
         await self._follower.stop()
         await self._port.close()

@@ -5,13 +5,14 @@ Promises: a channel is told the newest number, one request at a time, so an olde
 comes after a newer one of the same worker; a channel that is slow or away holds up itself alone.
 What waits is a SKU, not a message, so however long it is away there is at most one push a SKU.
 It is tried again until it is taken: nothing is ever parked, because a newer number replaces it.
+Into the queue of a platform's API a number goes at once; what becomes of it there is the queue's.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from faust.types import TP
@@ -88,6 +89,40 @@ class HttpChannel:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+class Levels(Protocol):
+    """The way to platforms' APIs: it only has to be queued for whoever may call them."""
+
+    async def push(self, channel: Channel, pushes: Sequence[Push]) -> None:
+        """Let them wait; raises ChannelUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Ways:
+    """The port `ChannelStock`: to a shop's own address, or else into the queue of its platform."""
+
+    def __init__(self, http: HttpChannel, levels: Levels | None) -> None:
+        self._http, self._levels = http, levels
+
+    async def push(self, channel: Channel, pushes: Sequence[Push]) -> None:
+        """Tell *channel*, or whoever tells it."""
+        if channel.url:
+            await self._http.push(channel, pushes)
+        elif self._levels is not None:
+            await self._levels.push(channel, pushes)
+        else:
+            raise AssertionError(f"{channel.name} has no address, and there is no queue")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+        if self._levels is not None:
+            await self._levels.close()
 
 
 # --- what was told last ---------------------------------------------------------------------------
@@ -299,7 +334,7 @@ class Telling:
         channel = self._channels.channel(name)
         if channel is None:
             return
-        told = await self._memory.recall(name, list(some))
+        told = await self._memory.recall(channel.remembered_as, list(some))
         at_ms = now_ms()
         pushes = [
             push
@@ -319,7 +354,7 @@ class Telling:
                 await self._tell_some(name, {push.sku: some[push.sku]})
             return
         self._metrics.told.labels(name, "taken").inc(len(pushes))
-        await self._memory.remember(name, pushes)
+        await self._memory.remember(channel.remembered_as, pushes)
 
     def _due_now(
         self, channel: Channel, sku: str, one: _Due, told: Told | None, at_ms: int

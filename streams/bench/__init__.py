@@ -215,6 +215,24 @@ def availability(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench join\n\n"
+    "$ orderflow bench join --rate 2000 --seconds 30 --json | tail -1"
+)
+def join(
+    *,
+    rate: Annotated[int, typer.Option("--rate", min=100, help="Commands a second.")] = 10_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=9, help="A third each.")] = 45.0,
+    as_json: AsJson = False,
+) -> None:
+    """Let a second worker join under load, and go: how long a partition stands still."""
+    from streams.bench.join import Job, measure
+    from streams.bench.showing import joined
+
+    job = Job(rate=rate, seconds=seconds)
+    _show(lambda settings, say: measure(settings, job, say), joined, as_json=as_json)
+
+
+@app.command(
     "import",
     epilog="Examples:\n\n$ orderflow bench import\n\n"
     "$ orderflow bench import --rows 2000 --xlsx --json | tail -1",
@@ -231,6 +249,32 @@ def import_(
 
     job = Job(rows=rows, xlsx=xlsx)
     _show(lambda settings, say: measure(settings, job, say), imported, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench pages\n\n"
+    "$ orderflow bench pages --orders 20000 --asks 10 --json | tail -1"
+)
+def pages(
+    *,
+    orders: Annotated[
+        int, typer.Option("--orders", min=100, max=5_000_000, help="Orders of three lines.")
+    ] = 1_000_000,
+    asks: Annotated[int, typer.Option("--asks", min=2, help="Times each page is asked for.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Look at pages: how soon the console shows each over a season of orders, and by which plans.
+
+    Exits with 1 where a page reads a big table from one end to the other.
+    """
+    from streams.bench.pages import Job, measure
+    from streams.bench.showing import looked_at
+
+    job = Job(orders=orders, asks=asks)
+    figures = _show(lambda settings, say: measure(settings, job, say), looked_at, as_json=as_json)
+    if figures["scans"]:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -257,12 +301,13 @@ def figures(
     _show(lambda settings, say: measure(settings, job, say), figured, as_json=as_json)
 
 
-def _show(measure: Any, words: Any, *, as_json: bool) -> None:
+def _show(measure: Any, words: Any, *, as_json: bool) -> dict[str, Any]:
     from rich.console import Console
 
     from streams.cli.answers import answer, run, settings
 
     loaded = settings()
     with Console(stderr=True).status("measuring") as status:
-        figures = run(measure(loaded, status.update))
+        figures: dict[str, Any] = run(measure(loaded, status.update))
     answer(figures, as_json=as_json, words=lambda to: words(to, figures))
+    return figures

@@ -295,31 +295,32 @@ def _memory(workers: Child) -> float | None:
 
 @asynccontextmanager
 async def installed(
-    settings: Settings, name: str, partitions: int
+    settings: Settings, name: str, partitions: int, *more: str
 ) -> AsyncIterator[tuple[Settings, dict[str, str]]]:
-    """Make topics and a database, and leave nothing behind."""
-    found = (settings.postgres_owner, settings.postgres_ledger, settings.postgres_reader)
-    owner, ledger, reader = (secret.get_secret_value() if secret else "" for secret in found)
-    if not (owner and ledger and reader):
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_OWNER, _LEDGER and _READER.")
+    """Make topics and a database, with *more* roles than a worker's; leave nothing behind."""
+    wanted = ("owner", "ledger", "reader", *more)
+    found = {role: getattr(settings, f"postgres_{role}") for role in wanted}
+    if missing := [role.upper() for role, secret in found.items() if not secret]:
+        raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{', ORDERFLOW_POSTGRES_'.join(missing)}.")
+    there = {role: secret.get_secret_value() for role, secret in found.items()}
+    owner = there["owner"]
     database = f"orderflow_bench_{secrets.token_hex(4)}"
     dsns = {
-        name: urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
-        for name, dsn in (("owner", owner), ("ledger", ledger), ("reader", reader))
+        role: urlunsplit(urlsplit(dsn)._replace(path=f"/{database}")) for role, dsn in there.items()
     }
-    secret = {f"postgres_{name}": SecretStr(dsn) for name, dsn in dsns.items()}
+    secret = {f"postgres_{role}": SecretStr(dsn) for role, dsn in dsns.items()}
     its = installation(settings, name).model_copy(update={"partitions": partitions, **secret})
     await as_owner(owner, f'CREATE DATABASE "{database}"')
     try:
-        roles = {"ledger": schema.role_of(ledger), "reader": schema.role_of(reader)}
-        await schema.migrate(dsns["owner"], **roles)
+        roles = {role: schema.role_of(dsn) for role, dsn in there.items() if role != "owner"}
+        await schema.migrate(owner=dsns["owner"], **roles)
         await apply(its)
         shops = [
             Shop(platform=platform, shop=trade.SHOP, name=trade.SHOP, hold_for_ms=3_600_000)
             for platform in Trade(orders=0).platforms
         ]
         await reference.apply(its, shops, prune=False)
-        dsn_env = {f"ORDERFLOW_POSTGRES_{name.upper()}": dsn for name, dsn in dsns.items()}
+        dsn_env = {f"ORDERFLOW_POSTGRES_{role.upper()}": dsn for role, dsn in dsns.items()}
         yield its, environment(its) | dsn_env
     finally:
         await forget(its)

@@ -58,7 +58,7 @@ async def measure(
         progress(f"writing {job.rows:,} rows")
         file = _file(Path(folder), job)
         size = (await asyncio.to_thread(file.stat)).st_size
-        async with installed(settings, "import", job.partitions) as (its, env):
+        async with installed(settings, "import", job.partitions, "operations") as (its, env):
             roles = [word for group in LAYOUT for word in ("--roles", group)]
             argv = (sys.executable, "-m", "streams.cli", "worker", *roles)
             with Child("the workers", argv, env) as workers:

@@ -214,10 +214,11 @@ def _as_json(command: HoldStock) -> dict[str, Any]:
     }
 
 
-def worker(settings: Settings, roles: str) -> Child:
-    """Return a worker process with *roles*, not yet started."""
+def worker(settings: Settings, roles: str, slot: str = "") -> Child:
+    """Return a worker process with *roles*, not yet started; *slot* is its static name."""
     argv = (sys.executable, "-m", "streams.cli", "worker", "--roles", roles, "--bare")
-    return Child(f"the worker {roles}", argv, environment(settings))
+    env = {**environment(settings), "ORDERFLOW_SLOT": slot}
+    return Child(f"the worker {slot or roles}", argv, env)
 
 
 async def measure(
@@ -271,7 +272,7 @@ async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> 
     """Do the job once on one side."""
     warm = min(records // _WARM_SHARE, _WARM_MAX)
     with side.child() as child:
-        await _receive(broker, side, child, skus, say)
+        await receive(broker, side, child, skus, say)
         await _answered(broker, child, say, backlog(side.holds(0, warm, skus)), warm)
         say("filling the inbox")
         waiting = backlog(side.holds(warm, records, skus))
@@ -291,7 +292,7 @@ async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> 
     return _figured(answers, sampler, resident)
 
 
-async def _receive(broker: Broker, side: Side, child: Child, skus: int, say: Say) -> None:
+async def receive(broker: Broker, side: Side, child: Child, skus: int, say: Say) -> None:
     """Receive stock, again where the first ones were lost; more than plenty is plenty too."""
     say("starting, and receiving stock")
     for left in reversed(range(_RECEIPTS_TRIES)):
@@ -400,7 +401,7 @@ async def latency(settings: Settings, job: Job, progress: Progress) -> dict[str,
     async with broker(its, (*TOPICS, *Ours.topics)) as connected:
         side = Ours(its)
         with side.child() as child:
-            await _receive(connected, side, child, job.skus, say)
+            await receive(connected, side, child, job.skus, say)
             starts = (
                 await connected.ends(STOCK_COMMANDS.name),
                 await connected.ends(ORDER_COMMANDS.name),

@@ -99,6 +99,24 @@ def expired(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def joined(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench join`."""
+    shown = table(
+        f"{cell(figures['rate'])} commands a second on {figures['partitions']} partitions",
+        "", "#one worker", "#a second joins", "#it goes",
+    )  # fmt: skip
+    for name, said in (
+        ("pause_ms", "longest pause of a partition, ms"),
+        ("pause_median_ms", "of the median partition, ms"),
+        ("late_p99_ms", "command to answer, p99 ms"),
+    ):
+        shown.add_row(
+            said, *(cell(figures[f"{each}_{name}"]) for each in ("alone", "joining", "leaving"))
+        )
+    to.print(shown)
+    _on(to, figures)
+
+
 def acknowledged(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench gateway`."""
     rate = cell(figures["rate"])
@@ -162,6 +180,26 @@ def imported(to: "Console", figures: Mapping[str, Any]) -> None:
     shown.add_row(*(cell(figures[name]) for name in names))
     to.print(shown)
     to.print(f"Verdicts: {figures['verdicts']}; the second time: {figures['verdicts_again']}.")
+    _on(to, figures)
+
+
+def looked_at(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench pages`."""
+    shown = table(
+        f"The console, {cell(figures['orders'])} orders and {cell(figures['lines'])} lines,"
+        f" {cell(figures['asks'])} times each page",
+        "", "#p50, ms", "#p95, ms", "#max, ms", "#bytes",
+    )  # fmt: skip
+    for page in figures["pages"]:
+        names = ("p50_ms", "p95_ms", "max_ms", "bytes")
+        shown.add_row(page["page"], *(cell(page[name]) for name in names))
+    to.print(shown)
+    plans = table("The statements behind them", "", "#ms", "big tables read whole", "partitions")
+    for plan in figures["plans"]:
+        parts = ", ".join(f"{t} {some} of {all_}" for t, (some, all_) in plan["partitions"].items())
+        scans = ", ".join(plan["scans"])
+        plans.add_row(plan["statement"], cell(plan["ms"]), scans or "-", parts or "-")
+    to.print(plans)
     _on(to, figures)
 
 

@@ -7,7 +7,6 @@ again when the context ends, however it ends.
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Literal, Self
@@ -51,15 +50,15 @@ class Servers:
             "postgres": _told(self._settings.postgres_owner),
             "redis": _told(self._settings.redis),
         }
-        ours = _OURS.read_text("utf-8") if _OURS.exists() else ""
-        return not addresses[server] or addresses[server] not in ours
+        return not addresses[server] or addresses[server] not in _ours()
 
     @staticmethod
     def kafka_line() -> tuple[tuple[str, int], int] | None:
         """Return where Kafka listens behind our line, and the port it says it listens on."""
-        if _BEHIND not in os.environ or _BETWEEN not in os.environ:
+        said = dict(line.partition("=")[::2] for line in _ours().splitlines())
+        if _BEHIND not in said or _BETWEEN not in said:
             return None
-        return _place(os.environ[_BEHIND]), _place(os.environ[_BETWEEN])[1]
+        return _place(said[_BEHIND]), _place(said[_BETWEEN])[1]
 
     async def stop(self, server: Server) -> None:
         """Let *server* end in good order."""
@@ -96,6 +95,10 @@ async def _stack(*words: str) -> None:
     said, _ = await process.communicate()
     if process.returncode:
         raise Unavailable(f"`stack.py {' '.join(words)}` failed: {said.decode().strip()[-500:]}")
+
+
+def _ours() -> str:
+    return _OURS.read_text("utf-8") if _OURS.exists() else ""
 
 
 def _told(secret: SecretStr | None) -> str:

@@ -13,6 +13,7 @@ import typer
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
 from streams.cli import (
     alerting,
+    annotating,
     announcing,
     auditing,
     availability,
@@ -20,6 +21,7 @@ from streams.cli import (
     consoling,
     exceptions,
     figuring,
+    graying,
     importing,
     listening,
     looking,
@@ -36,6 +38,7 @@ from streams.cli import (
     setting_up,
     settling,
     shipping,
+    sizing,
     subscribing,
 )
 from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
@@ -69,6 +72,7 @@ auditing.add_to(app)
 reconciling.add_to(app)
 exceptions.add_to(app)
 pausing.add_to(app)
+graying.add_to(app)
 operations.add_to(app)
 replaying.add_to(app)
 rating.add_to(app)
@@ -81,6 +85,8 @@ consoling.add_to(app)
 polling.add_to(app)
 alerting.add_to(app)
 subscribing.add_to(app)
+annotating.add_to(app)
+sizing.add_to(app)
 
 
 def main() -> None:

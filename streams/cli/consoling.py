@@ -151,6 +151,18 @@ def disable(name: Name, *, operator: Operator = None, as_json: AsJson = False) -
     )
 
 
+@users.command("enable", epilog=examples("orderflow console users enable mei"))
+def enable(name: Name, *, operator: Operator = None, as_json: AsJson = False) -> None:
+    """Let a user who was disabled log in again, with the role and the password they had."""
+    by = who(operator)
+    _change(
+        name,
+        _recorded(by, "users.enable", name, lambda to: to.enable(name, by)),
+        f"{name} may log in again.",
+        as_json=as_json,
+    )
+
+
 @users.command("role", epilog=examples("orderflow console users role mei operations"))
 def role(
     name: Name,
@@ -211,10 +223,15 @@ def _nobody(name: str, *, as_json: bool) -> None:
 
 def _recorded(by: str, did: str, about: str, work: Callable[["Accounts"], Awaitable[Any]]) -> Any:
     """Do *work*, on record before and after."""
+    from streams.console.accounts import LastAdmin
 
     async def recorded(accounts: "Accounts") -> Any:
         number = await accounts.begin(by, None, "command line", did, about)
-        done = await work(accounts)
+        try:
+            done = await work(accounts)
+        except LastAdmin:
+            await accounts.end(number, "refused")
+            raise
         await accounts.end(number, "done" if done else "refused")
         return done
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from streams.annotating.definitions import changed
+from streams.annotating.definitions import in_words as noted
 from streams.masking import shown
 from streams.raw_log import Place, RawLog
 from streams.settings import Settings
@@ -60,7 +62,15 @@ def composed(story: Row, raw: list[Row]) -> Row:
         "returns": story["returns"],
         "ignored_releases": story["ignored_releases"],
         "details": story["details"],
+        #: What people noted, oldest first.
+        "annotations": [_annotation(each) for each in reversed(story["annotation_changes"])],
     }
+
+
+def _annotation(change: Row) -> Row:
+    done = changed(change["before"], change["after"])
+    head = {name: change[name] for name in ("version", "at", "by")}
+    return head | {"why": noted(done), **done._asdict()}
 
 
 # --- the reasons ----------------------------------------------------------------------------------
@@ -254,6 +264,10 @@ def in_words(told: Row) -> Iterator[str]:
         yield f"       because of {decision['cause']}"
     yield from ("", "What moved")
     yield from _moved_words(told)
+    if told["annotations"]:
+        yield from ("", "What people noted")
+    for each in told["annotations"]:
+        yield f"  {each['version']:>3}  {_at(each['at'])}  {each['by']}: {each['why']}"
     yield from ("", "What stands in the ledger")
     yield from _ledger_words(told)
 

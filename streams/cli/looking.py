@@ -49,7 +49,15 @@ def add_to(app: typer.Typer) -> None:
         (check, "check", ("orderflow check", "orderflow check --json | tail -1")),
         (topology, "topology", ("orderflow topology",)),
         (state_machines, "state-machines", ("orderflow state-machines > docs/state-machines.md",)),
-        (events, "events", ("orderflow events", "orderflow events --into docs/events")),
+        (
+            events,
+            "events",
+            (
+                "orderflow events",
+                "orderflow events --asyncapi",
+                "orderflow events --into docs/events",
+            ),
+        ),
     ):
         app.command(name, epilog=examples(*lines), rich_help_panel="Look")(command)
 
@@ -273,17 +281,31 @@ def state_machines() -> None:
 def events(
     *,
     into: Annotated[
-        Path | None, typer.Option("--into", help="Write one file an event type there.")
+        Path | None,
+        typer.Option(
+            "--into", help="Write one file an event type there, and the AsyncAPI document."
+        ),
     ] = None,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="Print the AsyncAPI 3 document instead.")
+    ] = False,
 ) -> None:
-    """Print the JSON Schema of every public event, as subscribers may rely on it."""
-    from streams.contract import schemas, text_of
+    """
+    Print the JSON Schema of every public event, as subscribers may rely on it.
 
-    documents = schemas()
+    A change that would break a version in the folder's `versions/` is refused, and nothing written.
+    """
+    from streams import contract
+
+    documents = contract.schemas()
     if into is None:
-        sys.stdout.write(text_of(documents))
+        sys.stdout.write(contract.text_of(contract.asyncapi() if asyncapi else documents))
         return
     into.mkdir(parents=True, exist_ok=True)
-    for name, document in documents.items():
-        (into / f"{name}.json").write_text(text_of(document), "utf-8")
-    sys.stdout.write(f"{len(documents)} schemas in {into}\n")
+    if broken := contract.publish(into):
+        stop(
+            "This would break what was promised; make it a new type with the next major version:\n"
+            + "\n".join(broken),
+            NO,
+        )
+    sys.stdout.write(f"{len(documents)} schemas and the AsyncAPI document in {into}\n")

@@ -1,7 +1,7 @@
-"""Commands that make an installation ready: topics, migrate, reference."""
+"""Commands that make an installation ready: topics, migrate, partitions, reference."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,11 +19,19 @@ from streams.cli.answers import (
     table,
 )
 
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
 topics = typer.Typer(
     help="Create and check the Kafka topics.",
     epilog=examples("orderflow topics apply", "orderflow topics verify"),
+    no_args_is_help=True,
+)
+partitions = typer.Typer(
+    help="The months of PostgreSQL's trails.",
+    epilog=examples("orderflow partitions ensure", "orderflow partitions list"),
     no_args_is_help=True,
 )
 reference = typer.Typer(
@@ -41,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples("orderflow migrate", "orderflow migrate --json"),
         rich_help_panel="Set up",
     )(migrate)
+    app.add_typer(partitions, name="partitions", rich_help_panel="Set up")
     app.add_typer(reference, name="reference", rich_help_panel="Set up")
 
 
@@ -73,16 +82,40 @@ def verify_topics(*, as_json: AsJson = False) -> None:
     )
 
 
+@topics.command(
+    "strimzi",
+    epilog=examples(
+        "orderflow topics strimzi --partitions 12 --replication 3 > topics.yaml",
+        "orderflow topics strimzi --partitions 96 --replication 3 --cluster orders",
+    ),
+)
+def print_strimzi(
+    *,
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=1, max=256, help="Of every keyed topic. For life.")
+    ],
+    replication: Annotated[
+        int, typer.Option("--replication", min=1, max=9, help="Copies of each; 3 in production.")
+    ] = 3,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="The name of Strimzi's Kafka resource.")
+    ] = "orderflow",
+) -> None:
+    """Print every topic as a resource of Strimzi; asks no broker."""
+    from streams.manifests import strimzi
+    from streams.settings import load
+
+    # The broker is the operator's to know.
+    loaded = load(kafka="none:0", partitions=partitions, replication=replication)
+    typer.echo(strimzi(loaded, cluster), nl=False)
+
+
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring PostgreSQL's schema, rights and monthly partitions up to date; may run twice."""
-    from schemas.errors import Misconfigured
     from streams.postgres import schema
 
     loaded = settings()
-    if loaded.postgres_owner is None:
-        raise Misconfigured(
-            "Set ORDERFLOW_POSTGRES_OWNER to the address of the role that owns the database."
-        )
+    owner = _owner(loaded)
     roles = {
         name: schema.role_of(dsn.get_secret_value())
         for name, dsn in (
@@ -95,13 +128,86 @@ def migrate(*, as_json: AsJson = False) -> None:
         )
         if dsn is not None
     }
-    applied = run(schema.migrate(loaded.postgres_owner.get_secret_value(), **roles))
+    applied = run(schema.migrate(owner, **roles))
     answer(
         {"ok": True, "applied": applied},
         as_json=as_json,
         words=lambda to: to.print(
             f"Applied: {', '.join(applied)}." if applied else "The schema is up to date."
         ),
+    )
+
+
+def _owner(loaded: "Settings") -> str:
+    from schemas.errors import Misconfigured
+
+    if loaded.postgres_owner is None:
+        raise Misconfigured(
+            "Set ORDERFLOW_POSTGRES_OWNER to the address of the role that owns the database."
+        )
+    return loaded.postgres_owner.get_secret_value()
+
+
+@partitions.command(
+    "ensure",
+    epilog=examples("orderflow partitions ensure", "orderflow partitions ensure --months 12"),
+)
+def ensure_partitions(
+    *,
+    months: Annotated[
+        int, typer.Option("--months", min=1, max=120, help="So many ahead of this one.")
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Make the months that come; nobody waits for it longer than a second at a time."""
+    from streams.postgres import months as trails
+
+    made = run(trails.ensure(_owner(settings()), months_after=months))
+    answer(
+        {"ok": True, "made": made},
+        as_json=as_json,
+        words=lambda to: to.print("\n".join(made) or "Nothing to do: every month is there."),
+    )
+
+
+@partitions.command(
+    "retire",
+    epilog=examples("orderflow partitions retire", "orderflow partitions retire --keep 61"),
+)
+def retire_partitions(
+    *,
+    keep: Annotated[
+        int, typer.Option("--keep", min=2, help="Months that stay, this one included.")
+    ] = 37,
+    as_json: AsJson = False,
+) -> None:
+    """Put months aside that are older; deletes nothing (docs/backup.md says how to archive)."""
+    from streams.postgres import months as trails
+
+    gone = run(trails.retire(_owner(settings()), months_kept=keep))
+    answer(
+        {"ok": True, "retired": gone},
+        as_json=as_json,
+        words=lambda to: to.print("\n".join(gone) or "Nothing to do: no month is that old."),
+    )
+
+
+@partitions.command(
+    "list", epilog=examples("orderflow partitions list", "orderflow partitions list --json")
+)
+def list_partitions(*, as_json: AsJson = False) -> None:
+    """Show every month, its rows and its size."""
+    from streams.postgres import months as trails
+
+    found = run(trails.listed(_owner(settings())))
+    shown = table("Months", "partition", "rows, about", "MiB", "")
+    for each in found:
+        size = f"{each.bytes / 2**20:,.1f}"
+        shown.add_row(each.name, f"{each.rows:,}", size, "put aside" if each.retired else "")
+    answer(
+        {"ok": True, "months": [each._asdict() for each in found]},
+        as_json=as_json,
+        words=lambda to: to.print(shown),
     )
 
 
@@ -168,13 +274,25 @@ def show_reference(*, as_json: AsJson = False) -> None:
         return
     shown = table("Reference data", "kind", "platform", "shop", "what")
     for key, entry in entries.items():
-        what = (
-            f"{entry['theirs']} is {entry['ours']}"
-            if key.startswith("sku/")
-            else f"holds {entry.get('hold_for_ms', 900_000) / 1000:g} s, "
-            f"SKUs {entry.get('sku_mapping', 'identity')}"
-        )
+        what = _what(key.split("/")[0], entry)
         shown.add_row(
             key.split("/")[0], cell(entry.get("platform")), cell(entry.get("shop")), cell(what)
         )
     console().print(shown)
+
+
+def _what(kind: str, entry: dict[str, Any]) -> str:
+    match kind:
+        case "sku":
+            return f"{entry['theirs']} is {entry['ours']}"
+        case "kit":
+            return f"{entry['sku']} of {len(entry['parts'])} parts"
+        case "pause":
+            return "its messages are read" if entry.get("resuming") else "its messages wait"
+        case "gray":
+            return (
+                f"{entry['permille'] / 10:g} % of the shops are read by version {entry['version']}"
+            )
+        case _:
+            held = entry.get("hold_for_ms", 900_000) / 1000
+            return f"holds {held:g} s, SKUs {entry.get('sku_mapping', 'identity')}"

@@ -13,17 +13,20 @@ from urllib.parse import quote
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     FINE,
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Subscription,
     Subscriptions,
     Token,
@@ -191,6 +194,34 @@ def ship_verdict(answer: Answer) -> Verdict:
     return FINE if answer.status == _TAKEN else verdict(answer)
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """
+    Set what the merchant may sell of one SKU (`patchListingsItem`, 2021-08-01).
+
+    `merge` changes the number and leaves lead time and restock date as they are.
+    """
+    value = {"fulfillment_channel_code": "DEFAULT", "quantity": level.quantity}
+    patch = {"op": "merge", "path": "/attributes/fulfillment_availability", "value": [value]}
+    path = (
+        f"/listings/2021-08-01/items/{quote(access.place, safe='')}/{quote(listing.sku, safe='')}"
+    )
+    asked = _asked(access, path, {"marketplaceIds": access.shop_id})
+    return with_json(asked, {"patches": [patch], "productType": "PRODUCT"}, "PATCH")
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Read `status`: accepted is a yes, and what is invalid is said in `issues`."""
+    said = verdict(answer)
+    body = loosely(answer)
+    # A token may have been asked for first, and is judged here too.
+    if said.kind is not Kind.FINE or body.get("status") == "ACCEPTED" or "access_token" in body:
+        return said
+    issues = body.get("issues")
+    first = issues[0] if isinstance(issues, list) and issues else {}
+    why = first.get("message") if isinstance(first, dict) else ""
+    return Verdict(Kind.REFUSED, shortened(body.get("status"), why))
+
+
 CLIENT = Client(
     platform="amazon",
     base_url="https://sellingpartnerapi-na.amazon.com",
@@ -211,6 +242,13 @@ CLIENT = Client(
         ask=ship,
         verdict=ship_verdict,
         rate=Rate(per_s=2, burst=10, stated="the platform's for confirmShipment"),
+    ),
+    stocks=Stocking(
+        ask=stock,
+        verdict=stock_verdict,
+        place="the seller's id",
+        needs_place=True,
+        rate=Rate(per_s=5, burst=5, stated="the platform's for patchListingsItem"),
     ),
     subscriptions=Subscriptions(
         needs=(_CHANGES,),

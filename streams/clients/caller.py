@@ -34,6 +34,7 @@ from streams.clients.calls import (
     Rate,
     Request,
     RequestRefused,
+    Stocking,
     Unreadable,
     Verdict,
 )
@@ -297,6 +298,8 @@ class Caller:
         own = client.details_rate if lane == "details" else None
         if lane == "ship" and client.ships is not None:
             own = client.ships.rate
+        if lane == "stock" and isinstance(client.stocks, Stocking):
+            own = client.stocks.rate
         rate = access.rate or own or client.rate
         key = access.platform, access.shop, lane if own and not access.rate else "list"
         if lane in ("token", "subscriptions"):

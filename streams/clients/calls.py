@@ -8,6 +8,7 @@ What a platform's client is made of: values, and pure functions between them. No
     Page            orders, or the ids of orders, and the mark of the next page
     Subscriptions   how to ask which pushes a shop gets, and what of it is needed
     Shipping        how a shop's platform is told that a parcel left
+    Stocking        how a shop's platform is told what may be sold
     Client          all that is known of a platform's API, as data and functions
 
 Promise: nothing here is shown with a secret in it, and an order is handed on in the platform's own
@@ -20,6 +21,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from agents.carriers import Known
+from agents.channel_stock import Level
 from agents.shipments import Push
 from schemas.base import Word
 from schemas.errors import OrderflowError, Rejected, Unavailable
@@ -63,6 +65,15 @@ class Rate:
     stated: str
 
 
+class Listing(NamedTuple):
+    """What a platform calls one thing that a shop sells there."""
+
+    #: Of the goods, product or item; empty where the platform does not ask.
+    item: str
+    #: Of its variant; empty: the goods have none.
+    sku: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
     """One shop at its platform. Secrets are not in its representation."""
@@ -81,6 +92,12 @@ class Access:
     token_url: str = ""
     #: Our word for a carrier -> the platform's, where the shop says so.
     carriers: Mapping[str, str] = field(default_factory=dict)
+    #: Its platform is told what may be sold.
+    tells_stock: bool = False
+    #: What the mapping calls it -> what the platform calls it, where these are two things.
+    listings: Mapping[str, Listing] = field(default_factory=dict, repr=False)
+    #: Where at the platform the stock is: a location, a warehouse, a seller.
+    place: str = ""
     #: None: as the client declares.
     rate: Rate | None = None
 
@@ -240,6 +257,31 @@ class Shipping:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stocking:
+    """
+    How a platform is told what may be sold of one listing.
+
+    It sets a number: told again it is the same number.
+    """
+
+    #: Ask the platform to take note; the bytes are the answer to `look`.
+    ask: Callable[[Access, Level, Listing, bytes, int], Request]
+    #: What an answer to it means.
+    verdict: Callable[[Answer], Verdict]
+    #: What has to be seen before it can be asked.
+    look: Callable[[Access, Listing, int], Request] | None = None
+    #: Of a listing it has to be told the item's id too.
+    needs_item: bool = False
+    #: An item without variants is told by its own id alone.
+    whole_items: bool = False
+    #: What `place` is there, and that it cannot be told without.
+    place: str = ""
+    needs_place: bool = False
+    #: None: the client's.
+    rate: Rate | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Client:
     """What is known of one platform's order API."""
 
@@ -278,6 +320,8 @@ class Client:
     subscriptions: Subscriptions | None = None
     #: Tell it of a parcel, where it can be told.
     ships: Shipping | None = None
+    #: Tell it what may be sold; or why it cannot be told.
+    stocks: Stocking | str
     #: What is not known for certain, said in the documentation.
     unsure: str = ""
 

@@ -12,17 +12,20 @@ from uuid import NAMESPACE_URL, uuid5
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     FINE,
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Verdict,
     Window,
     by_status,
@@ -168,6 +171,17 @@ def ship_verdict(answer: Answer) -> Verdict:
     return said
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """Set what may be sold of one SKU (`sku.syncStock`, `incremental` false)."""
+    asked = {
+        "incremental": False,
+        "product_id": int(listing.item),
+        "sku_id": int(listing.sku),
+        "stock_num": level.quantity,
+    }
+    return _call(access, now_ms, "sku.syncStock", asked)
+
+
 CLIENT = Client(
     platform="douyin",
     base_url="https://openapi-fxg.jinritemai.com",
@@ -183,5 +197,6 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=ship_verdict),
+    stocks=Stocking(ask=stock, verdict=verdict, needs_item=True),
     unsure="Its limits. A token is good for days and is renewed elsewhere.",
 )

@@ -195,5 +195,9 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=ship_verdict),
+    stocks=(
+        "jd takes jingdong.stock.write.updateSkuStock out of service, and whether the number of "
+        "jingdong.ware.stock.sku.set includes what is booked has been confirmed by nobody"
+    ),
     unsure="Its error codes but one; newer apps may have to sign with HMAC-SHA256.",
 )

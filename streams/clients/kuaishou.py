@@ -150,5 +150,9 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict),
+    stocks=(
+        "kuaishou takes differences alone (open.item.sku.stock.update), and a difference that is "
+        "told again, or out of order, is a wrong number"
+    ),
     unsure="`app_secret` is the signSecret. The parameter and the answer of open.order.detail.",
 )

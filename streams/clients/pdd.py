@@ -10,16 +10,19 @@ from typing import Any
 
 from msgspec import Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Verdict,
     Window,
     by_status,
@@ -141,6 +144,32 @@ def ship_verdict(answer: Answer) -> Verdict:
     return Verdict(Kind.REFUSED, "the platform took no note of the parcel")
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """Set what may be sold of one SKU (`pdd.goods.quantity.update`)."""
+    return _call(
+        access,
+        now_ms,
+        "pdd.goods.quantity.update",
+        goods_id=listing.item,
+        quantity=str(level.quantity),
+        sku_id=listing.sku,
+        update_type=_WHOLE,
+    )
+
+
+#: The number itself; 2 would be a difference.
+_WHOLE = "1"
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Read `is_success`."""
+    said = verdict(answer)
+    yes = inside(loosely(answer), "goods_quantity_update_response", "is_success")
+    if said.kind is not Kind.FINE or yes is True:
+        return said
+    return Verdict(Kind.REFUSED, "the platform took no note of the number")
+
+
 CLIENT = Client(
     platform="pdd",
     base_url="https://gw-api.pinduoduo.com/api/router",
@@ -157,5 +186,6 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=ship_verdict),
+    stocks=Stocking(ask=stock, verdict=stock_verdict, needs_item=True),
     unsure="The app's limit, which each app has of its own.",
 )

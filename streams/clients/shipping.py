@@ -13,8 +13,7 @@ lost does no harm. Nothing secret is in a sentence.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final
 
 from agents.carriers import NotKnown, known_as
@@ -22,29 +21,28 @@ from agents.shipments import Attempt, Push, Told
 from schemas.errors import MalformedPayload, Rejected
 from schemas.orders import Status
 from streams.adapters import ADAPTERS
+from streams.clients.attempts import (
+    Accounts,
+    attempted,
+    body_of,
+    judging,
+    nobody,
+    refused,
+)
 from streams.clients.caller import Caller
 from streams.clients.calls import (
     Access,
-    Answer,
     Client,
-    CredentialsRefused,
     Label,
     Parcel,
-    PlatformUnavailable,
     RequestRefused,
     Shipping,
-    Unreadable,
 )
 
 logger = logging.getLogger(__name__)
 
 #: An order in these has left, whatever the number on its parcel.
 _LEFT: Final = frozenset({Status.SHIPPED, Status.DELIVERED, Status.COMPLETED})
-#: Credentials are renewed by a person or by another system: soon is not soon enough.
-DENIED_AGAIN_S: Final = 30.0
-
-#: Platform and shop -> who is called, and as whom; None: no such shop.
-Accounts = Callable[[str, str], tuple[Client, Access] | None]
 
 
 class Shipper:
@@ -58,25 +56,15 @@ class Shipper:
         """Tell the platform once. Raises nothing for what the other side does."""
         account = self._accounts(push.platform, push.shop)
         if account is None:
-            return _no(
-                f"{push.platform}/{push.shop} has no [shops.api] in the shops file: nobody can be "
-                "told there"
-            )
+            return nobody(push.platform, push.shop)
         client, access = account
         if client.ships is None:
-            return _no(f"{push.platform} cannot be told of parcels")
+            return refused(f"{push.platform} cannot be told of parcels")
         labels = _labels(push, access.carriers)
         if isinstance(labels, NotKnown):
-            return _no(labels.why)
-        try:
-            return await self._told(client, client.ships, access, Parcel(push, labels))
-        except PlatformUnavailable as error:
-            told = Told.LATER if error.throttled else Told.AWAY
-            return Attempt(told, str(error), error.retry_after_s)
-        except Unreadable as error:
-            return Attempt(Told.AWAY, f"{push.platform}/{push.shop}: {error}")
-        except CredentialsRefused as error:
-            return Attempt(Told.DENIED, str(error), DENIED_AGAIN_S)
+            return refused(labels.why)
+        work = self._told(client, client.ships, access, Parcel(push, labels))
+        return await attempted(f"{push.platform}/{push.shop}", work)
 
     async def _told(
         self, client: Client, ships: Shipping, access: Access, parcel: Parcel
@@ -91,20 +79,20 @@ class Shipper:
                     client,
                     access,
                     lambda access, now_ms: look(access, push, now_ms),
-                    _body_of,
+                    body_of,
                     lane="ship",
                 )
             await self._caller.once(
-                _judging(client, ships),
+                judging(client, ships.verdict),
                 access,
                 lambda access, now_ms: ships.ask(access, parcel, seen, now_ms),
-                _body_of,
+                body_of,
                 lane="ship",
             )
-        except (RequestRefused, ValueError) as refused:
+        except (RequestRefused, ValueError) as error:
             if await self._has(client, access, push):
-                return Attempt(Told.ALREADY, f"the order has left there already ({refused})")
-            return _no(str(refused))
+                return Attempt(Told.ALREADY, f"the order has left there already ({error})")
+            return refused(str(error))
         return Attempt(Told.TAKEN)
 
     async def _has(self, client: Client, access: Access, push: Push) -> bool:
@@ -146,15 +134,3 @@ def _labels(push: Push, own: Mapping[str, str]) -> tuple[Label, ...] | NotKnown:
             return known
         labels.append(Label(known, waybill.tracking_number))
     return tuple(labels)
-
-
-def _judging(client: Client, ships: Shipping) -> Client:
-    return replace(client, verdict=ships.verdict)
-
-
-def _body_of(answer: Answer) -> bytes:
-    return answer.body
-
-
-def _no(why: str) -> Attempt:
-    return Attempt(Told.REFUSED, why)

@@ -9,17 +9,20 @@ from datetime import timedelta
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     FINE,
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Subscription,
     Subscriptions,
     Verdict,
@@ -33,6 +36,7 @@ _SIZE = "100"
 _LIST = "/api/v2/order/get_order_list"
 _DETAIL = "/api/v2/order/get_order_detail"
 _SHIP = "/api/v2/logistics/ship_order"
+_STOCK = "/api/v2/product/update_stock"
 _PUSH = "/api/v2/push/get_app_push_config"
 FIELDS = (
     "buyer_user_id,buyer_username,estimated_shipping_fee,recipient_address,actual_shipping_fee,"
@@ -181,6 +185,36 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
     return with_json(_call(access, now_ms, _SHIP, {}), asked)
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """Set the seller's stock of an item without models (model 0), or of one of its models."""
+    here: dict[str, str | int] = {"stock": level.quantity}
+    if access.place:
+        here["location_id"] = access.place
+    model = {"model_id": int(listing.sku or 0), "seller_stock": [here]}
+    asked = {"item_id": int(listing.item), "stock_list": [model]}
+    return with_json(_call(access, now_ms, _STOCK, {}), asked)
+
+
+class _Failure(Struct):
+    failed_reason: str = ""
+
+
+class _Updated(Struct):
+    failure_list: list[_Failure] | None = None
+
+
+class _Stocked(Struct):
+    response: _Updated
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Read `failure_list`: a model may be refused in an answer that is well."""
+    if (said := verdict(answer)).kind is not Kind.FINE:
+        return said
+    failed = cut(answer, _Stocked).response.failure_list
+    return Verdict(Kind.REFUSED, shortened(failed[0].failed_reason)) if failed else said
+
+
 CLIENT = Client(
     platform="shopee",
     base_url="https://partner.shopeemobile.com",
@@ -198,6 +232,13 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict),
+    stocks=Stocking(
+        ask=stock,
+        verdict=stock_verdict,
+        needs_item=True,
+        whole_items=True,
+        place="the location's id, of several",
+    ),
     subscriptions=Subscriptions(needs=("code 3",), ask=push_config, read=read_push_config),
     unsure="Its limits. A token is good for four hours and is renewed elsewhere.",
 )

@@ -12,17 +12,22 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from agents.shipments import Push
 from streams.clients.calls import (
+    FINE,
     Access,
     Answer,
     Client,
+    Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     RequestRefused,
     Shipping,
+    Stocking,
     Subscription,
     Subscriptions,
     Unreadable,
@@ -179,6 +184,82 @@ def verdict(answer: Answer) -> Verdict:
     return by_status(answer, shortened(loosely(answer).get("errors")))
 
 
+_SET = (
+    "mutation ($input: InventorySetQuantitiesInput!) { inventorySetQuantities(input: $input) "
+    "{ userErrors { code field message } } }"
+)
+
+
+def _gid(kind: str, id_: str) -> str:
+    return id_ if id_.startswith("gid://") else f"gid://shopify/{kind}/{id_}"
+
+
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing is dated
+    """
+    Set what may be sold at one location (`inventorySetQuantities`, `available`).
+
+    We are who knows the number, so it is not compared with what the platform has.
+    """
+    quantity = {
+        "inventoryItemId": _gid("InventoryItem", listing.sku),
+        "locationId": _gid("Location", access.place),
+        "quantity": level.quantity,
+    }
+    asked = {
+        "ignoreCompareQuantity": True,
+        "name": "available",
+        "quantities": [quantity],
+        "reason": "correction",
+    }
+    body = {"query": _SET, "variables": {"input": asked}}
+    return with_json(_asked(access, "graphql.json", {}), body)
+
+
+class _Extensions(Struct, frozen=True):
+    code: str = ""
+
+
+class _Error(Struct):
+    message: str = ""
+    extensions: _Extensions = _Extensions()
+
+
+class _UserErrors(Struct, rename="camel"):
+    user_errors: list[_Error]
+
+
+class _Set(Struct, rename="camel"):
+    inventory_set_quantities: _UserErrors | None = None
+
+
+class _Said(Struct):
+    data: _Set | None = None
+    errors: list[_Error] = []
+
+
+#: Of errors of the whole call; any other is this request's.
+_KINDS = {
+    "THROTTLED": Kind.THROTTLED,
+    "ACCESS_DENIED": Kind.DENIED,
+    "INTERNAL_SERVER_ERROR": Kind.AWAY,
+}
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Read the errors of the call, and those of what was asked: both come with 200."""
+    if (told := verdict(answer)).kind is not Kind.FINE:
+        return told
+    said = cut(answer, _Said)
+    if said.errors:
+        first = said.errors[0]
+        code = first.extensions.code
+        return Verdict(_KINDS.get(code, Kind.REFUSED), shortened(code, first.message))
+    if said.data is None or said.data.inventory_set_quantities is None:
+        raise Unreadable("the answer has no inventorySetQuantities")
+    errors = said.data.inventory_set_quantities.user_errors
+    return Verdict(Kind.REFUSED, shortened(errors[0].message)) if errors else FINE
+
+
 CLIENT = Client(
     platform="shopify",
     base_url="",
@@ -196,6 +277,7 @@ CLIENT = Client(
     thin_pushes=False,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict, look=fulfillment_orders, repeats=True),
+    stocks=Stocking(ask=stock, verdict=stock_verdict, place="the location's id", needs_place=True),
     subscriptions=Subscriptions(
         needs=("orders/create", "orders/updated"), ask=webhooks, read=read_webhooks
     ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from agents.shipments import Push
 from streams.clients import parts
 from streams.clients.calls import (
@@ -18,11 +19,13 @@ from streams.clients.calls import (
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Verdict,
     Window,
     by_status,
@@ -183,6 +186,33 @@ def ship_verdict(answer: Answer) -> Verdict:
     return Verdict(Kind.REFUSED, shortened("the platform took no note of the parcel"))
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """Set what may be sold (`taobao.item.quantity.update`) of an item, or of one of its SKUs."""
+    sku = {"sku_id": listing.sku} if listing.sku else {}
+    return _call(
+        access,
+        now_ms,
+        "taobao.item.quantity.update",
+        num_iid=listing.item,
+        quantity=str(level.quantity),
+        type=_WHOLE,
+        **sku,
+    )
+
+
+#: The number itself; 2 would be a difference.
+_WHOLE = "1"
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Look for the item, which is said back; errors are those of every call."""
+    said = verdict(answer)
+    item = inside(loosely(answer), "item_quantity_update_response", "item")
+    if said.kind is not Kind.FINE or isinstance(item, dict):
+        return said
+    return Verdict(Kind.REFUSED, shortened("the platform took no note of the number"))
+
+
 def client(platform: str) -> Client:
     """Return the client of Taobao or of Tmall, which share the API."""
     return Client(
@@ -200,5 +230,6 @@ def client(platform: str) -> Client:
         thin_pushes=True,
         verdict=verdict,
         ships=Shipping(ask=ship, verdict=ship_verdict),
+        stocks=Stocking(ask=stock, verdict=stock_verdict, needs_item=True, whole_items=True),
         unsure="The app's limit; the sub-codes of a limit beside the codes 4 to 8.",
     )

@@ -11,17 +11,20 @@ from urllib.parse import quote
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     FINE,
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Subscription,
     Subscriptions,
     Verdict,
@@ -156,6 +159,37 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
     return _call(access, now_ms, path, {}, compact(asked))
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing has to be seen
+    """Set what may be sold of one SKU (Update Inventory), in one warehouse where one is named."""
+    here: dict[str, str | int] = {"quantity": level.quantity}
+    if access.place:
+        here["warehouse_id"] = access.place
+    path = f"/product/202309/products/{quote(listing.item, safe='')}/inventory/update"
+    asked = {"skus": [{"id": listing.sku, "inventory": [here]}]}
+    return _call(access, now_ms, path, {}, compact(asked))
+
+
+class _Failure(Struct):
+    message: str = ""
+
+
+class _Failures(Struct):
+    errors: list[_Failure] | None = None
+
+
+class _Updated(Struct):
+    data: _Failures | None = None
+
+
+def stock_verdict(answer: Answer) -> Verdict:
+    """Read `errors`: a SKU may be refused in an answer that is well."""
+    if (said := verdict(answer)).kind is not Kind.FINE:
+        return said
+    updated = cut(answer, _Updated).data
+    failed = updated.errors if updated else None
+    return Verdict(Kind.REFUSED, shortened(failed[0].message)) if failed else said
+
+
 CLIENT = Client(
     platform="tiktokshop",
     base_url="https://open-api.tiktokglobalshop.com",
@@ -172,6 +206,9 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict),
+    stocks=Stocking(
+        ask=stock, verdict=stock_verdict, needs_item=True, place="the warehouse's id, of several"
+    ),
     subscriptions=Subscriptions(needs=("ORDER_STATUS_CHANGE",), ask=webhooks, read=read_webhooks),
     unsure="`shop_id` is the shop's cipher. Its limits. A token is renewed elsewhere.",
 )

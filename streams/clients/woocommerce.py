@@ -10,15 +10,18 @@ from datetime import timedelta
 
 from msgspec import Raw, Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     Access,
     Answer,
     Client,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Subscription,
     Subscriptions,
     Unreadable,
@@ -41,6 +44,7 @@ from streams.clients.parts import (
 
 _SIZE = 100
 _PATH = "/wp-json/wc/v3/orders"
+_PRODUCTS = "/wp-json/wc/v3/products"
 _WEBHOOKS = "/wp-json/wc/v3/webhooks"
 _TOTAL = "x-wp-total"
 
@@ -133,6 +137,15 @@ def verdict(answer: Answer) -> Verdict:
     return by_status(answer, shortened(loosely(answer).get("code")))
 
 
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:  # noqa: ARG001  nothing is dated
+    """Set what may be sold of a product, or of one of its variations."""
+    path = f"{_PRODUCTS}/{int(listing.item)}"
+    if listing.sku:
+        path += f"/variations/{int(listing.sku)}"
+    body = {"manage_stock": True, "stock_quantity": level.quantity}
+    return with_json(_asked(access, path, {}), body, "PUT")
+
+
 CLIENT = Client(
     platform="woocommerce",
     base_url="",
@@ -148,6 +161,7 @@ CLIENT = Client(
     thin_pushes=False,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict),
+    stocks=Stocking(ask=stock, verdict=verdict, needs_item=True, whole_items=True),
     subscriptions=Subscriptions(
         needs=("order.created", "order.updated"), ask=webhooks, read=read_webhooks
     ),

@@ -10,17 +10,20 @@ from typing import Any
 
 from msgspec import Struct
 
+from agents.channel_stock import Level
 from streams.clients.calls import (
     FINE,
     Access,
     Answer,
     Client,
     Kind,
+    Listing,
     Page,
     Parcel,
     Rate,
     Request,
     Shipping,
+    Stocking,
     Verdict,
     Window,
     by_status,
@@ -140,6 +143,37 @@ def ship(access: Access, parcel: Parcel, seen: bytes, now_ms: int) -> Request:  
     return _call(access, now_ms, "order.orderDeliver", asked)
 
 
+def stock_there(access: Access, listing: Listing, now_ms: int) -> Request:
+    """Ask what there is of one SKU (`inventory.getSkuStock`), sold and not yet paid too."""
+    return _call(access, now_ms, "inventory.getSkuStock", {"skuId": listing.sku})
+
+
+class _Levels(Struct):
+    available: int
+    total: int
+
+
+class _Sku(Struct, rename="camel"):
+    sku_stock: _Levels
+
+
+class _There(Struct):
+    data: _Sku
+
+
+def stock(access: Access, level: Level, listing: Listing, seen: bytes, now_ms: int) -> Request:
+    """
+    Set what may be sold of one SKU (`inventory.syncSkuStock`).
+
+    The platform takes a total, with what waits to be paid and what is kept for campaigns in it, and
+    makes what may be sold of it. So what was *seen* beside the sellable is put on top.
+    """
+    there = cut(Answer(status=200, body=seen), _There).data.sku_stock
+    total = level.quantity + max(0, there.total - there.available)
+    asked = {"qty": total, "skuId": listing.sku}
+    return _call(access, now_ms, "inventory.syncSkuStock", asked)
+
+
 CLIENT = Client(
     platform="xiaohongshu",
     base_url="https://ark.xiaohongshu.com/ark/open_api/v3/common_controller",
@@ -155,5 +189,6 @@ CLIENT = Client(
     thin_pushes=True,
     verdict=verdict,
     ships=Shipping(ask=ship, verdict=verdict),
+    stocks=Stocking(ask=stock, verdict=verdict, look=stock_there),
     unsure="Which codes mean that the token is refused, beside 401.",
 )

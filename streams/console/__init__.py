@@ -7,7 +7,8 @@ What people look at, in a process of its own: `orderflow console`.
     accounts    users, passwords, sessions, and who did what (PostgreSQL, a role of its own)
     live        what open pages are told: that something changed, and how old the data are
     signing     log-in, log-out, one's own password
-    orders, order, shipping, stock, exceptions, watching, imports, mappings, subscribers, audit
+    orders, order, annotations, shipping, stock, exceptions, watching, imports, mappings,
+    subscribers, definitions, users, audit
                 the pages
     uploads     a form with a file in it
     files       a list that is taken away

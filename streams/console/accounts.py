@@ -59,6 +59,10 @@ class TooManyAttempts(OrderflowError):  # noqa: N818  an answer
     """Too many log-ins failed; they are not looked at for a while."""
 
 
+class LastAdmin(OrderflowError):  # noqa: N818  an answer
+    """Nobody else is an admin: make another one first."""
+
+
 class WeakPassword(Rejected):
     """The password is too easy to guess, or too long."""
 
@@ -200,15 +204,36 @@ class Accounts:
         return password if done else None
 
     async def disable(self, name: str, by: str) -> bool:
-        """Let a user log in no more; False: there is nobody of that name."""
-        return await self._change(name, sql("set_console_role"), name, None, _IS_OUT, by)
+        """
+        Let a user log in no more; False: there is nobody of that name.
+
+        Raises LastAdmin for the only one there is.
+        """
+        values = (name, None, _IS_OUT, by)
+        return await self._change(name, sql("set_console_role"), *values, keeps_admin=False)
+
+    async def enable(self, name: str, by: str) -> bool:
+        """Let a user who was disabled log in again; False: there is nobody of that name."""
+        return await self._change(name, sql("set_console_role"), name, None, not _IS_OUT, by)
 
     async def give(self, name: str, role: Role, by: str) -> bool:
-        """Give a user another role, also one who was disabled; False: nobody of that name."""
-        return await self._change(name, sql("set_console_role"), name, role.value, not _IS_OUT, by)
+        """
+        Give a user another role, also one who was disabled; False: nobody of that name.
 
-    async def _change(self, name: str, statement: str, *values: Any) -> bool:
+        Raises LastAdmin where nobody would be an admin then.
+        """
+        values = (name, role.value, not _IS_OUT, by)
+        keeps = role is Role.ADMIN
+        return await self._change(name, sql("set_console_role"), *values, keeps_admin=keeps)
+
+    async def _change(
+        self, name: str, statement: str, *values: Any, keeps_admin: bool = True
+    ) -> bool:
         async with self._connected() as connection, connection.transaction():
+            if not keeps_admin:
+                admins = await connection.fetch(sql("lock_console_admins"))
+                if [row["name"] for row in admins] == [name]:
+                    raise LastAdmin
             done: str = await connection.execute(statement, *values)
             await connection.execute(sql("end_console_sessions"), name, None)
             await connection.execute(sql("forget_console_attempts"), _hash(name))

@@ -1,11 +1,14 @@
 """
 The exceptions queue, worked off by people: the functions of `streams/exceptions`, as pages.
 
+Who corrects a message has its lease, which shows to others; of two the second is shown both texts.
+
 Promises: without the right nothing of the original bytes is shown that is personal; with it they
 are shown by a form, which is on record. A bulk action is counted first, and done only to as many as
 were counted.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -14,6 +17,7 @@ from schemas.errors import Rejected
 from schemas.parked import Cause, Stage
 from streams import topics
 from streams.console import cursors
+from streams.console.order import changes
 from streams.console.page import FIELDS_MAX, Fields, Page, Visit
 from streams.exceptions import queue, showing
 from streams.operations.operation import NotFound, Refused
@@ -61,7 +65,7 @@ async def _one(visit: Visit, id_: str) -> Row:
 async def show_exception(visit: Visit) -> Response:
     """Show one exception, masked."""
     row = await _one(visit, visit.asked.one("id"))
-    return _shown(visit, showing.facts(row, whole=False), None)
+    return await _shown(visit, showing.facts(row, whole=False), None)
 
 
 async def reveal_exception(visit: Visit) -> Response:
@@ -69,13 +73,26 @@ async def reveal_exception(visit: Visit) -> Response:
     visit.form.a_reason()
     row = await _one(visit, visit.form.one("id"))
     facts = showing.facts(row, whole=True)
-    return _shown(visit, facts, facts["edited"] or facts["value"])
+    return await _shown(visit, facts, facts["edited"] or facts["value"])
 
 
-def _shown(visit: Visit, facts: Row, whole: str | None) -> Response:
+async def _shown(
+    visit: Visit,
+    facts: Row,
+    whole: str | None,
+    code: int = 200,
+    beside: Sequence[tuple[str, str]] = (),
+) -> Response:
+    leases, about, session = visit.house.leases, ("exception", facts["id"]), visit.known
+    may_edit = whole is not None and visit.may(Right.EXCEPTIONS)
+    if may_edit and not facts["settled_at"]:
+        editors = await leases.take(about, session.id, session.name)
+    else:
+        editors = await leases.look(about, session.id)
     return visit.show(
-        "exception.html", facts=facts, whole=whole, as_of_ms=visit.house.live.as_of_ms
-    )
+        "exception.html", code, facts=facts, whole=whole, beside=beside, editors=editors,
+        newer=None, as_of_ms=visit.house.live.as_of_ms,
+    )  # fmt: skip
 
 
 async def edit_exception(visit: Visit) -> Response:
@@ -89,9 +106,37 @@ async def edit_exception(visit: Visit) -> Response:
     )
     if done.said == queue.NO_SUCH:
         raise NotFound("no_exception")
+    if done.outcome == queue.OVERTAKEN and visit.may(Right.SEE_PERSONAL):
+        return await _overtaken(visit, id_, seen, form.whole("message"))
     if done.outcome not in ("edited", "unchanged"):
         raise Refused(f"{done.id}: {done.outcome}: {done.said}.")
+    await visit.house.leases.drop(("exception", id_), visit.known.id)
     return visit.go("/exception", id=id_)
+
+
+async def _overtaken(visit: Visit, id_: str, seen: int, mine: str) -> Response:
+    """Show what stood before, what somebody else wrote meanwhile and what was to be written."""
+    facts = showing.facts(await _one(visit, id_), whole=True)
+    edits = [each for each in facts["changes"] if each["did"] == "edited"]
+    before = edits[seen]["before"] if 0 <= seen < len(edits) else facts["value"]
+    theirs = facts["edited"] or facts["value"]
+    beside = [("stood_before", before), ("they_wrote", theirs), ("you_wrote", mine)]
+    return await _shown(visit, facts, mine, 409, beside)
+
+
+async def exception_changes(visit: Visit) -> Response:
+    """Tell an open form that its exception has changed."""
+    return changes(visit, ("exception", (await _one(visit, visit.asked.one("id")))["id"]))
+
+
+async def keep_exception_lease(visit: Visit) -> Response:
+    """Keep the lease of an open form up; tell who else has it, and whether it was edited."""
+    row, session = await _one(visit, visit.asked.one("id")), visit.known
+    seen = visit.asked.a_number("edits")
+    editors = await visit.house.leases.take(("exception", row["id"]), session.id, session.name)
+    edits = [each for each in row["changes"] if each["did"] == "edited"]
+    newer = edits[-1] if seen is not None and row["edits"] > seen and edits else None
+    return visit.show("editing.html", editors=editors, newer=newer)
 
 
 async def count_exceptions(visit: Visit) -> Response:
@@ -162,6 +207,8 @@ PAGES = (
         needs=Right.EXCEPTIONS, did="exceptions.discard", about=_ABOUT,
     ),
     Page("GET", "/exception", show_exception, needs=Right.LOOK),
+    Page("GET", "/exception/changes", exception_changes, needs=Right.EXCEPTIONS),
+    Page("GET", "/exception/lease", keep_exception_lease, needs=Right.EXCEPTIONS),
     Page(
         "POST", "/exception/reveal", reveal_exception,
         needs=Right.SEE_PERSONAL, did="exceptions.reveal", about=("id",),

@@ -1,9 +1,9 @@
 """
 What open pages are told: that something they show has changed, and how old the data are.
 
-One reader of PostgreSQL for all of them: four times a second it asks for a mark of each order and
-SKU that some page has open, in one query each, and wakes those whose mark is another. PostgreSQL is
-what the pages show, so what they are told is never ahead of what they then read.
+One reader of PostgreSQL for all of them: four times a second it asks for a mark of each order, SKU
+and exception that some page has open, in one query each, and wakes those whose mark is another.
+PostgreSQL is what the pages show, so what they are told is never ahead of what they then read.
 
 How old the data are: the ledger is as of the moment at which it had everything that the keepers
 had told. That moment is looked for by comparing the topics' ends with the ledger's positions; while
@@ -44,7 +44,7 @@ STREAMS_OF_USER_MAX = 20
 _LOOK_UP_S = 0.5
 _KAFKA_S = 10.0
 
-#: What a page shows: ("order", key) or ("sku", name).
+#: What a page shows: ("order", key), ("sku", name) or ("exception", id).
 Shown = tuple[str, str]
 
 
@@ -101,9 +101,10 @@ class Live:
                 await self._reads.marks([], [])
             return
         wanted = list(self._open)
-        orders = [name for kind, name in wanted if kind == "order"]
-        skus = [name for kind, name in wanted if kind == "sku"]
-        found = await self._reads.marks(orders, skus)
+        orders, skus, exceptions = (
+            [name for kind, name in wanted if kind == of] for of in ("order", "sku", "exception")
+        )
+        found = await self._reads.marks(orders, skus, exceptions)
         async with self._changed:
             before = self._marks
             self._marks = {shown: found[shown] for shown in wanted if shown in found}

@@ -1,5 +1,5 @@
 """
-One order: how far it is, what it holds, whose it is, and its whole story.
+One order: how far it is, what it holds, whose it is, what people noted, and its whole story.
 
 Promise: buyer and receiver are masked until somebody who may asks for them by a form, which is on
 record with a reason; a part of the page that is brought anew never has them in clear.
@@ -68,10 +68,10 @@ async def _story(visit: Visit, key: str) -> Row:
     return story
 
 
-def _shown(visit: Visit, story: Row) -> dict[str, Any]:
+async def _shown(visit: Visit, story: Row) -> dict[str, Any]:
     """Return what the page needs of *story*, without what is personal."""
     told = explaining.composed(story, [])
-    order = story["order"]
+    order, house = story["order"], visit.house
     status = order["status"] or order["platform_status"]
     return {
         "order": order,
@@ -84,7 +84,11 @@ def _shown(visit: Visit, story: Row) -> dict[str, Any]:
         "more": max(0, len(told["decisions"]) - DECISIONS_SHOWN),
         "links": explaining.links,
         "details": story["details"],
-        "as_of_ms": visit.house.live.as_of_ms,
+        "known": await house.reads.definitions(),
+        "editors": await house.leases.look(("order", order["order_key"]), visit.known.id),
+        "newer": None,
+        "annotation": story["annotation"],
+        "as_of_ms": house.live.as_of_ms,
         "whole": None,
     }
 
@@ -103,13 +107,13 @@ def _with_hold(line: Row, holds: list[Row]) -> Row:
 async def show_order(visit: Visit) -> Response:
     """Show one order, masked."""
     story = await _story(visit, visit.asked.one("key"))
-    return visit.show("order.html", **_shown(visit, story))
+    return visit.show("order.html", **await _shown(visit, story))
 
 
 async def show_order_part(visit: Visit) -> Response:
     """Show the part of an order's page that changes."""
     story = await _story(visit, visit.asked.one("key"))
-    return visit.show("order_part.html", **_shown(visit, story))
+    return visit.show("order_part.html", **await _shown(visit, story))
 
 
 async def order_changes(visit: Visit) -> Response:
@@ -134,7 +138,7 @@ async def show_order_story(visit: Visit) -> Response:
     told = await explaining.explained(visit.house.settings, story)
     return visit.show(
         "story.html", key=story["order"]["order_key"], told=told,
-        as_of_ms=visit.house.live.as_of_ms,
+        known=await visit.house.reads.definitions(), as_of_ms=visit.house.live.as_of_ms,
     )  # fmt: skip
 
 
@@ -142,7 +146,7 @@ async def reveal_order(visit: Visit) -> Response:
     """Show whose order it is, in clear; the reason and the name are on record by now."""
     visit.form.a_reason()
     story = await _story(visit, visit.form.one("key"))
-    shown = _shown(visit, story)
+    shown = await _shown(visit, story)
     shown["whole"] = await visit.house.reads.personal(story["order"]["order_key"])
     return visit.show("order.html", **shown)
 

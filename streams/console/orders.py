@@ -1,26 +1,35 @@
 """
-Orders: looking for them, and taking the list away as a file.
+Orders: looking for them, labelling those that are chosen, and taking the list away as a file.
 
 What is asked stands in the address, so that it can be kept and sent on. One box finds an order by
 its id, its key, a SKU of ours, a parcel's number or the last four digits of a phone; without a word
 the list walks back in time, `SCAN_MAX` orders a page at most, and says so where that was not
-enough: no question takes longer than that, whatever it is.
+enough: no question takes longer than that, whatever it is. With a label or a field it walks over
+those that carry it.
 
 The orders behind a figure are asked for by days of their shop, as figures are: that list is by when
 they were placed, and has as many orders as the figure says.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from schemas.errors import Rejected
 from schemas.orders import Status
 from streams import topics
+from streams.annotating import table
+from streams.annotating.definitions import (
+    TEXT_LENGTH_MAX,
+    BadAnnotation,
+    Definitions,
+    asked_word,
+    label_word,
+)
 from streams.console import cursors
 from streams.console.files import ROWS_MAX, Cells, taken_away
 from streams.console.money import amount
@@ -44,6 +53,10 @@ _TAIL = re.compile(r"[0-9]{4}")
 #: Stands in an address for a country, province or currency that nobody said.
 NOT_SAID = "none"
 _REGION_LENGTH_MAX = 100
+#: So many orders are labelled at a time: a page's.
+CHOSEN_MAX = PAGE
+#: What became of orders that were labelled, in the order in which it is told.
+LABELLED = ("changed", "unchanged", "full", "unknown")
 
 
 class Wanted(NamedTuple):
@@ -56,6 +69,10 @@ class Wanted(NamedTuple):
     attention: str = ""
     since: str = ""
     until: str = ""
+    #: The code of a label; the code of a field and just what it holds.
+    label: str = ""
+    field: str = ""
+    value: str = ""
     #: Behind a figure: days of the shop on which it was placed, and went back.
     placed_since: str = ""
     placed_until: str = ""
@@ -92,11 +109,17 @@ class Listed(NamedTuple):
 def wanted(visit: Visit) -> Wanted:
     """Return what the address asks for; raises Rejected for what can never be."""
     found = Wanted(*(visit.asked.one(name) for name in Wanted._fields))
-    if len(found.q) > WORD_LENGTH_MAX or any(
-        len(each) > _REGION_LENGTH_MAX for each in (found.country, found.province, found.currency)
+    if (
+        len(found.q) > WORD_LENGTH_MAX
+        or len(found.value) > TEXT_LENGTH_MAX
+        or any(
+            len(each) > _REGION_LENGTH_MAX
+            for each in (found.country, found.province, found.currency)
+        )
     ):
         raise Rejected("too_long")
-    if found.is_behind_a_figure and (found.q or found.attention or found.since or found.until):
+    elsewhere = (found.q, found.attention, found.since, found.until, found.label, found.field)
+    if found.is_behind_a_figure and any(elsewhere):
         raise Rejected("not_with_figures")
     for said, words in (
         (found.status, [each.value for each in Status]),
@@ -105,10 +128,29 @@ def wanted(visit: Visit) -> Wanted:
     ):
         if said and said not in words:
             raise Rejected("unknown_word")
+    if found.value and not found.field:
+        raise Rejected("value_of_what")
     return found
 
 
-async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> Listed:
+def carried(asked: Wanted, known: Definitions) -> list[str]:
+    """Return the words of the field and label that are asked for, the rarer first, or none."""
+    words = []
+    if asked.field:
+        if asked.field not in known.fields:
+            raise Rejected("unknown_word")
+        if asked.value:
+            words.append(asked_word(known.fields[asked.field], asked.value))
+    if asked.label:
+        if asked.label not in known.labels:
+            raise Rejected("unknown_word")
+        words.append(label_word(asked.label))
+    return words
+
+
+async def found(
+    visit: Visit, asked: Wanted, known: Definitions, after: str, limit: int = PAGE
+) -> Listed:
     """Return a page of what is *asked* for, latest first."""
     if asked.is_behind_a_figure:
         return await _behind(visit, asked, after, limit)
@@ -116,19 +158,27 @@ async def found(visit: Visit, asked: Wanted, after: str, limit: int = PAGE) -> L
     start = cursors.read(after) or (day_begins(asked.until, zone, days=1), "")
     since = day_begins(asked.since, zone)
     filters = [said or None for said in asked[1:5]]
-    reads = visit.house.reads
+    reads, noted = visit.house.reads, carried(asked, known)
     if asked.q:
         words = [f"parcel:{''.join(asked.q.split()).upper()}"]
         if _TAIL.fullmatch(asked.q):
             words.append(f"tel:{asked.q}")
         rows = await reads.orders_found(
-            *start, since, *filters, SCAN_MAX, limit + 1, asked.q, words
+            *start, since, *filters, SCAN_MAX, limit + 1, asked.q, words, noted
         )
         return _cut(rows, limit)
-    rows = await reads.orders_walked(*start, since, *filters, SCAN_MAX, limit + 1)
+    if noted:
+        rows = await reads.orders_annotated(
+            *start, since, *filters, SCAN_MAX, limit + 1, noted[0], noted[1:]
+        )
+    else:
+        rows = await reads.orders_walked(*start, since, *filters, SCAN_MAX, limit + 1)
     if len(rows) > limit:
         return _cut(rows, limit)
-    last = await reads.orders_walk_end(*start, since, SCAN_MAX)
+    if noted:
+        last = await reads.orders_annotated_end(*start, since, SCAN_MAX, noted[0])
+    else:
+        last = await reads.orders_walk_end(*start, since, SCAN_MAX)
     if last is None:
         return Listed(rows)
     at = last["first_received_at"]
@@ -206,12 +256,50 @@ def day_begins(said: str, zone: ZoneInfo, days: int = 0) -> datetime | None:
 
 async def list_orders(visit: Visit) -> Response:
     """Show a page of orders."""
-    asked = wanted(visit)
-    page = await found(visit, asked, visit.asked.one("after"))
+    asked, reads = wanted(visit), visit.house.reads
+    known = await reads.definitions()
+    page = await found(visit, asked, known, visit.asked.one("after"))
     return visit.show(
         "orders.html", asked=asked, page=page, statuses=list(Status), attention=ATTENTION,
-        platforms=topics.PLATFORMS, as_of_ms=visit.house.live.as_of_ms,
+        platforms=topics.PLATFORMS, known=known, labelled=await _labels(visit, page.orders),
+        done=[(word, visit.asked.a_number(word)) for word in LABELLED],
+        here=visit.asked.one("after"), as_of_ms=visit.house.live.as_of_ms,
     )  # fmt: skip
+
+
+async def _labels(visit: Visit, orders: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Return the labels of these orders, of those that have any."""
+    keys = [order["order_key"] for order in orders]
+    noted = await visit.house.reads.annotations(keys) if keys else {}
+    return {key: each.labels for key, each in noted.items() if each.labels}
+
+
+async def label_orders(visit: Visit) -> Response:
+    """Put a label on the orders that are chosen, or take it off."""
+    form, doing = visit.form, visit.form.one("doing")
+    keys, code = list(dict.fromkeys(form.all("order"))), form.one("label")
+    if doing not in ("on", "off"):
+        raise Rejected("unknown_word")
+    if not keys or not code:
+        raise Rejected("nothing_chosen")
+    if len(keys) > CHOSEN_MAX:
+        raise Rejected("too_many_chosen")
+    try:
+        done = await table.label(
+            visit.house.operations, keys, code, visit.known.name, off=doing == "off"
+        )
+    except BadAnnotation as error:
+        raise Rejected(worded(visit, error)) from error
+    counts = {word: str(list(done.values()).count(word)) for word in LABELLED}
+    asked = Wanted(*(form.one(f"asked.{name}") for name in Wanted._fields))
+    more = {word: count for word, count in counts.items() if count != "0"}
+    where = asked.to("/orders", after=form.one("after"), **more)
+    return RedirectResponse(where, 303, {"cache-control": "no-store"})
+
+
+def worded(visit: Visit, error: BadAnnotation) -> str:
+    """Return what cannot be noted, in the visitor's language."""
+    return visit.say(f"noted_{error.wrong}", about=error.about)
 
 
 # --- as a file ------------------------------------------------------------------------------------
@@ -219,11 +307,11 @@ async def list_orders(visit: Visit) -> Response:
 COLUMNS = (
     "platform", "shop", "order_id", "status", "refund", "reservation", "open_case", "currency",
     "total", "paid", "created_at_utc", "paid_at_utc", "shipped_at_utc", "received_at_utc",
-    "unmapped",
+    "unmapped", "labels", "label_names",
 )  # fmt: skip
 
 
-def cells(order: Row) -> Cells:
+def cells(order: Row, labels: Iterable[str] = (), names: Iterable[str] = ()) -> Cells:
     """Return one order as the cells of a file; nothing in it is personal."""
     currency = order["currency"]
     return (
@@ -237,17 +325,21 @@ def cells(order: Row) -> Cells:
                 order["first_received_at"],
             )
         ),
-        " ".join(order["unmapped"] or ()),
+        " ".join(order["unmapped"] or ()), " ".join(labels), "; ".join(names),
     )  # fmt: skip
 
 
 async def _all(visit: Visit, asked: Wanted) -> AsyncIterator[Cells | None]:
     """Yield what is asked for as cells, and at the end None where that is not all."""
     after, told = "", 0
+    known = await visit.house.reads.definitions()
     for _ in range(_EXPORT_PAGES_MAX):
-        page = await found(visit, asked, after, limit=min(500, ROWS_MAX - told))
+        page = await found(visit, asked, known, after, limit=min(500, ROWS_MAX - told))
+        labels = await _labels(visit, page.orders)
         for order in page.orders:
-            yield cells(order)
+            codes = labels.get(order["order_key"], ())
+            names = [visit.called(known.labels[code]) for code in codes if code in known.labels]
+            yield cells(order, codes, names)
         told, after = told + len(page.orders), page.after
         if not after:
             return
@@ -276,4 +368,8 @@ PAGES = (
     Page("GET", "/orders", list_orders, needs=Right.LOOK),
     Page("GET", "/orders.csv", export_csv, needs=Right.LOOK),
     Page("GET", "/orders.xlsx", export_xlsx, needs=Right.LOOK),
-)
+    Page(
+        "POST", "/orders/label", label_orders,
+        needs=Right.ANNOTATE, did="orders.label", about=("doing", "label", "order"),
+    ),
+)  # fmt: skip

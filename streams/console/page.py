@@ -26,6 +26,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
+from streams.annotating.definitions import Definition
+from streams.annotating.leases import Leases
 from streams.clock import new_id
 from streams.console import cursors
 from streams.console.accounts import Accounts, Session, TooManyAttempts
@@ -69,6 +71,7 @@ class House(NamedTuple):
     reader: Reader
     pages: Environment
     figures: Upkeep
+    leases: Leases
 
 
 class Fields:
@@ -94,6 +97,11 @@ class Fields:
     def all(self, name: str) -> list[str]:
         """Return every value of *name*."""
         return [value for key, value in self._pairs if key == name]
+
+    def beginning(self, start: str) -> dict[str, str]:
+        """Return the values whose names begin with *start*, by the rest of the name."""
+        names = dict.fromkeys(name for name, _ in self._pairs if name.startswith(start))
+        return {name.removeprefix(start): self.one(name) for name in names}
 
     def a_reason(self) -> str:
         """Return why something is done; raises Rejected where nobody says."""
@@ -189,6 +197,10 @@ class Visit:
     def say(self, key: str, **values: Any) -> str:
         """Return a term in the visitor's language."""
         return say(self.language, key, **values)
+
+    def called(self, definition: Definition) -> str:
+        """Return what a label or field is called in the visitor's language."""
+        return definition.zh if self.language == LANGUAGES[0] else definition.en
 
     def show(self, template: str, code: int = 200, **values: Any) -> Response:
         """Return a page from a template."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from schemas.errors import OrderflowError
+from streams.annotating.leases import Leases
 from streams.console import web
 from streams.console.accounts import Accounts, Lasting
 from streams.console.live import Live
@@ -68,9 +69,12 @@ async def serve(
         house = House(
             settings, operations, reads, accounts, live, Imports(settings), Desk(settings),
             Reader(SLOW_AFTER_S), web.templates(),
-            Upkeep(settings, operations, lambda: live.as_of_ms),
+            Upkeep(settings, operations, lambda: live.as_of_ms), Leases(settings),
         )  # fmt: skip
-        await _serve(house, host, port)
+        try:
+            await _serve(house, host, port)
+        finally:
+            await house.leases.close()
 
 
 async def _serve(house: House, host: str, port: int) -> None:

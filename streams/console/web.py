@@ -25,7 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import Misconfigured
 from streams.console import (
+    annotations,
     audit,
+    definitions,
     exceptions,
     figures,
     imports,
@@ -38,6 +40,7 @@ from streams.console import (
     signing,
     stock,
     subscribers,
+    users,
     watching,
 )
 from streams.console import order as one_order
@@ -154,7 +157,7 @@ TABLE: tuple[Page, ...] = (
     *signing.PAGES, *orders.PAGES, *one_order.PAGES, *shipping.PAGES, *stock.PAGES,
     *figures.PAGES, *reports.PAGES,
     *exceptions.PAGES, *watching.PAGES, *imports.PAGES, *mappings.PAGES, *settlements.PAGES,
-    *subscribers.PAGES, *audit.PAGES, *_OWN,
+    *subscribers.PAGES, *annotations.PAGES, *definitions.PAGES, *users.PAGES, *audit.PAGES, *_OWN,
 )  # fmt: skip
 
 

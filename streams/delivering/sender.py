@@ -152,18 +152,19 @@ class Sender:
         self, kind: Kind, delivery: Delivery, answer: Answer, latency_ms: int, until_s: float
     ) -> None:
         decision = decided(self._schedule, answer, delivery.attempt, random.random())  # noqa: S311  no secret
-        ours = None
-        while ours is None:
+        noted = False
+        while not noted:
             try:
-                ours = await self._store.tried(
+                became = await self._store.tried(
                     delivery, answer, decision, latency_ms, stage=kind.stage, closed=kind.closed
                 )
+                noted = True
+                self._metrics.ended(delivery.kind, became)
             except Unavailable as error:
                 logger.warning("what delivery %d came to is not written: %s", delivery.id, error)
                 if time.monotonic() > until_s:
                     return
                 await asyncio.sleep(_AGAIN_S)
-        self._metrics.ended(delivery.kind, decision.state if ours else None)
         if answer.outcome is not Outcome.TAKEN:
             logger.warning(
                 "%s %s did not take %s of %s at attempt %d: %s",

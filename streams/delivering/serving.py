@@ -88,7 +88,7 @@ async def serve(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _telling(settings: Settings, store: Store) -> AsyncIterator[dict[str, Kind]]:
-    """Tell platforms of parcels, where there is a shops file; without one, leave them to others."""
+    """Tell platforms, where there is a shops file; without one, leave them to others."""
     if settings.shops_file is None or settings.shops_file == Path():
         yield {}
         return
@@ -96,7 +96,7 @@ async def _telling(settings: Settings, store: Store) -> AsyncIterator[dict[str, 
     async with telling.Teller(store, settings.shops_file, within_s) as teller:
         await teller.introduce()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, teller.introduce_again)
-        yield {telling.KIND: teller.kind}
+        yield teller.kinds
 
 
 async def _missing(sender: Sender) -> list[str]:

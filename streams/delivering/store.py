@@ -35,6 +35,8 @@ from streams.postgres.queries import sql
 ANSWERS_WITHIN_S = 10.0
 #: Destinations that are looked at in one pass.
 DESTINATIONS_MAX = 500
+#: Numbers that a newer one may replace are many, and kept for no longer than this.
+LEVELS_KEPT = timedelta(days=1)
 #: Rows that are forgotten at a time.
 FORGOTTEN_MAX = 5_000
 _CONNECTIONS_MAX = 6
@@ -171,9 +173,11 @@ class Store:
         *,
         stage: str,
         closed: str = "",
-    ) -> bool:
+    ) -> State | None:
         """
-        Write down what an attempt came to; False: the lease had lapsed, and it is only logged.
+        Write down what an attempt came to; None: the lease had lapsed, and it is only logged.
+
+        Returns what became of the delivery: CANCELLED also where a newer one has replaced it.
 
         *stage* is how it is parked, *closed* the statement that notes a destination which is gone.
         """
@@ -181,16 +185,16 @@ class Store:
         async with self.connected() as connection, connection.transaction():
             await self._rest(connection, delivery, answer, decision, closed)
             await self._heard(connection, delivery, answer)
-            ours = await self._ended(connection, delivery, decision)
+            state = await self._ended(connection, delivery, decision)
             await connection.execute(
                 sql("note_attempt"), delivery.id, delivery.attempt, answer.outcome, answer.status,
                 answer.why, latency_ms, answer.said,
             )  # fmt: skip
-            if ours and decision.state is State.PARKED:
+            if state is State.PARKED:
                 await connection.execute(
                     sql("park_delivery"), delivery.id, stage, _reason(delivery, answer)
                 )
-        return ours
+        return state
 
     async def _heard(self, connection: Any, delivery: Delivery, answer: Answer) -> None:
         there = delivery.kind, delivery.destination
@@ -210,22 +214,21 @@ class Store:
         elif after != before:
             await _keep(connection, host, after)
 
-    async def _ended(self, connection: Any, delivery: Delivery, decision: Decision) -> bool:
+    async def _ended(self, connection: Any, delivery: Delivery, decision: Decision) -> State | None:
         # One that says it is gone has not used an attempt: it may come back. Nor has a lock that
         # our key does not fit.
         attempts = delivery.attempt - decision.is_free
         wait = timedelta(milliseconds=decision.wait_ms)
-        done = await connection.execute(
+        became = await connection.fetchval(
             sql("delivery_ended"), delivery.id, delivery.lease, delivery.attempt, decision.state,
             attempts, wait,
         )  # fmt: skip
-        ours = bool(done.endswith(" 1"))
-        if ours and decision.wait_ms:
+        if became == State.WAITING and decision.wait_ms:
             await connection.execute(
                 sql("lane_waits"), delivery.kind, delivery.destination, delivery.lane, delivery.id,
                 wait,
             )  # fmt: skip
-        return ours
+        return None if became is None else State(became)
 
     async def _rest(
         self, connection: Any, delivery: Delivery, answer: Answer, decision: Decision, noted: str
@@ -259,8 +262,13 @@ class Store:
         """Forget some of what ended so long ago; return how much."""
         async with self.connected() as connection:
             now = await connection.fetchval("SELECT clock_timestamp()")
-            done = await connection.execute(sql("forget_deliveries"), now - kept, FORGOTTEN_MAX)
-        return int(done.rsplit(" ", 1)[1])
+            done = [
+                await connection.execute(sql("forget_deliveries"), now - kept, FORGOTTEN_MAX),
+                await connection.execute(
+                    sql("forget_levels"), min(kept, LEVELS_KEPT), FORGOTTEN_MAX
+                ),
+            ]
+        return max(int(each.rsplit(" ", 1)[1]) for each in done)
 
 
 def _reason(delivery: Delivery, answer: Answer) -> str:

@@ -114,7 +114,7 @@ async def _create(
             settings.topic(topic.name),
             count_of(settings, topic),
             settings.replication,
-            topic_configs=_config(settings, topic),
+            topic_configs=config_of(settings, topic),
         )
         for topic in topics
     ]
@@ -151,7 +151,7 @@ async def _alter(
     now = await _configs(admin, [settings.topic(topic.name) for topic in topics])
     changes, resources = [], []
     for topic in topics:
-        name, declared = settings.topic(topic.name), _config(settings, topic)
+        name, declared = settings.topic(topic.name), config_of(settings, topic)
         different = {k: v for k, v in declared.items() if now[name].get(k) != v}
         if different:
             resources.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=declared))
@@ -179,7 +179,8 @@ async def _configs(
     return found
 
 
-def _config(settings: Settings, topic: Topic) -> dict[str, str]:
+def config_of(settings: Settings, topic: Topic) -> dict[str, str]:
+    """Return the configuration that *topic* must have on this installation's broker."""
     config = dict(topic.config)
     if settings.replication >= 3:
         config.setdefault("min.insync.replicas", "2")

@@ -40,6 +40,8 @@ PAGE_MAX = 500
 DELIVERIES = "deliveries"
 #: Why nothing can be done about an id that nobody knows.
 NO_SUCH = "there is no such exception"
+#: The outcome of an edit that somebody else was quicker with.
+OVERTAKEN = "overtaken"
 #: So many are locked, sent and settled at a time: what a crash may send twice.
 _TOGETHER = 200
 _LETTER = 1
@@ -90,7 +92,7 @@ def _values(kind: Kind) -> list[str | None]:
 
 
 class Settled(NamedTuple):
-    """What became of one exception: retried, discarded, settled before, or refused."""
+    """What became of one exception: retried, discarded, settled before, overtaken, or refused."""
 
     id: str
     outcome: str
@@ -158,7 +160,7 @@ async def edit(
     dsn: str, id_: str, body: bytes, by: str, why: str, seen: int | None = None
 ) -> Settled:
     """
-    Let a retry of *id_* send *body*; refused where others edited it since *seen* was `edits`.
+    Let a retry of *id_* send *body*; `overtaken` where others edited it since *seen* was `edits`.
 
     Raises BadEdit for what is no JSON, LedgerUnavailable.
     """
@@ -175,7 +177,7 @@ async def edit(
             return Settled(id_, "refused", said)
         if seen is not None and seen != row["edits"]:
             said = f"it was edited meanwhile ({row['edits']} times in all); look at it again"
-            return Settled(id_, "refused", said)
+            return Settled(id_, OVERTAKEN, said)
         before = sent(row)
         if before == body:
             return Settled(id_, "unchanged", "these are the bytes it has")
@@ -264,7 +266,10 @@ async def _deliver_again(connection: Any, rows: Sequence[Row]) -> dict[str, Sett
     """Let these deliveries be tried anew; return what is said of those that cannot be."""
     numbers = [row["record_offset"] for row in rows]
     waiting = {row["id"] for row in await connection.fetch(sql("retry_deliveries"), numbers)}
-    why_not = "its destination was removed, or the delivery is kept no more"
+    why_not = (
+        "its destination was removed, a newer number was told since, or it is kept no more: "
+        "discard it"
+    )
     return {
         row["id"]: None
         if row["record_offset"] in waiting

@@ -313,11 +313,11 @@ def _workbook(path: Path, sheet: str | None) -> Table:
 @contextmanager
 def _book(path: Path) -> Iterator[Any]:
     """Open a workbook; it and its file are closed whatever happens."""
-    import openpyxl  # noqa: PLC0415  heavy, and only spreadsheets need it
+    from streams.importing import workbook  # noqa: PLC0415  heavy, and only spreadsheets need it
 
     with path.open("rb") as file:
         try:
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            book = workbook.opened(file)
         except Exception as error:  # its parser raises what it likes: KeyError, ParseError, ...
             raise BadFile(
                 f"{path.name}: no spreadsheet that can be read ({type(error).__name__}); "
@@ -348,17 +348,20 @@ def _sheet_rows(table: Table) -> Iterator[tuple[int, Cells | None]]:
 
 
 def _cells(path: Path, sheet: Any, width: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty; what the sheet says of its own size is not believed."""
-    sheet.reset_dimensions()
-    gaps = 0
-    found = enumerate(sheet.iter_rows(max_col=width, values_only=True), 1)
+    """Yield the rows that are not empty, by their number; one that goes back is passed over."""
+    gaps, expected = 0, 1
+    found = sheet.rows_of(width)
     while (row := _next(path, found)) is not None:
         number, values = row
+        if number < expected:
+            continue
         cells = [_text(value) for value in values]
+        gaps += number - expected
+        expected = number + 1
         if any(cells):
             yield number, cells
-            continue
-        gaps += 1
+        else:
+            gaps += 1
         if gaps > _GAPS_MAX:
             raise BadFile(f"{path.name}: more than {_GAPS_MAX:,} empty rows; delete them.")
 

@@ -35,6 +35,12 @@ class Right(Word):
     MAPPINGS = "mappings"
     #: Take platforms' settlement files, and resolve what differs.
     SETTLEMENTS = "settlements"
+    #: Note labels and fields of orders.
+    ANNOTATE = "annotate"
+    #: Say which labels and fields there are.
+    DEFINE = "define"
+    #: Say who may log in to the console, and as what.
+    USERS = "users"
     #: Read who did what in the console.
     AUDIT = "audit"
 
@@ -53,13 +59,13 @@ class Role(Word):
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.LOOK}),
     # Customer service talks with the people whose orders these are.
-    Role.SERVICE: frozenset({Right.LOOK, Right.SEE_PERSONAL, Right.EXCEPTIONS}),
-    Role.WAREHOUSE: frozenset({Right.LOOK, Right.ALERTS, Right.SHIP, Right.STOCK}),
+    Role.SERVICE: frozenset({Right.LOOK, Right.SEE_PERSONAL, Right.EXCEPTIONS, Right.ANNOTATE}),
+    Role.WAREHOUSE: frozenset({Right.LOOK, Right.ALERTS, Right.SHIP, Right.STOCK, Right.ANNOTATE}),
     # Whoever repairs a message has to see it. To overrule newer statements takes an admin, and so
-    # does telling others of the company's orders, and looking at what colleagues did. What
+    # does telling others of the company's orders, who may log in, and what colleagues did. What
     # platforms pay and keep is finance's.
     Role.OPERATIONS: frozenset(Right)
-    - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.AUDIT, Right.SETTLEMENTS},
+    - {Right.FORCE_IMPORTS, Right.SUBSCRIBERS, Right.USERS, Right.AUDIT, Right.SETTLEMENTS},
     Role.FINANCE: frozenset({Right.LOOK, Right.SETTLEMENTS}),
     Role.ADMIN: frozenset(Right),
 }

@@ -5,19 +5,35 @@ Promise: credentials go to an https address or to this machine, and to nowhere e
 a wrong entry names its field, never what it holds; what is needed and missing is said at once.
 """
 
+import csv
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from schemas.errors import Misconfigured
 from streams.clients import CLIENTS
-from streams.clients.calls import Access, Client, Rate
+from streams.clients.calls import Access, Client, Listing, Rate
 from streams.gateway.shops import PLACEHOLDER, Entry, checked, entries, secret_in
 
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+#: The first line of a shop's listings.
+LISTING_COLUMNS = ["theirs", "item", "sku"]
 _SECRETS = ("app_secret", "access_token", "refresh_token")
+
+
+class StockEntry(BaseModel):
+    """One `[shops.api.stock]` table: the platform is told what may be sold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    #: A CSV file, `theirs,item,sku`: what the mapping calls it, and what the platform does.
+    listings: Path | None = None
+    #: Where there the stock is: a location, a warehouse, a seller.
+    place: str = ""
 
 
 class ApiEntry(BaseModel):
@@ -40,6 +56,8 @@ class ApiEntry(BaseModel):
     shop_id: str = ""
     #: Our word for a carrier -> the platform's code, where this shop knows better.
     carriers: dict[str, str] = Field(default_factory=dict)
+    #: None: its platform is not told by us what may be sold.
+    stock: StockEntry | None = None
     #: Calls a second and at once, where the shop's plan has its own.
     calls_per_s: float | None = Field(default=None, gt=0, le=1000)
     calls_at_once: int | None = Field(default=None, ge=1, le=1000)
@@ -84,7 +102,7 @@ def _account(entry: Entry, place: str, folder: Path) -> Account:
     if client is None:
         raise Misconfigured(f"{place}: platform: an api can be called of {', '.join(CLIENTS)}.")
     api = checked(ApiEntry, entry.api, f"{place}, api")
-    values = {
+    values: dict[str, Any] = {
         "base_url": (api.base_url or client.base_url).rstrip("/"),
         "token_url": api.token_url,
         "app_key": api.app_key or entry.app_key,
@@ -103,10 +121,50 @@ def _account(entry: Entry, place: str, folder: Path) -> Account:
         shop=entry.shop,
         rate=_rate(api, place),
         carriers=api.carriers,
+        **_stock(client, api.stock, f"{place}, api.stock", folder),
         **values,
     )
     pushes = not entry.is_polled_only if api.subscriptions is None else api.subscriptions
     return Account(client=client, access=access, every=api.every, pushes=pushes)
+
+
+def _stock(client: Client, said: StockEntry | None, place: str, folder: Path) -> dict[str, Any]:
+    """Return what `Access` says of stock."""
+    if said is None:
+        return {}
+    if isinstance(client.stocks, str):
+        raise Misconfigured(f"{place}: {client.stocks}; take the table away.")
+    if client.stocks.needs_place and not said.place:
+        raise Misconfigured(
+            f"{place}: place: {client.platform} needs it ({client.stocks.place}); add it."
+        )
+    if PLACEHOLDER in (said.place, str(said.listings)):
+        raise Misconfigured(f"{place}: put the shop's own in place of {PLACEHOLDER}.")
+    listings = _listings(folder / said.listings, place) if said.listings else {}
+    return {"tells_stock": True, "listings": listings, "place": said.place}
+
+
+def _listings(file: Path, place: str) -> Mapping[str, Listing]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines, restval="")
+            if list(rows.fieldnames or ()) != LISTING_COLUMNS:
+                columns = ",".join(LISTING_COLUMNS)
+                raise Misconfigured(f"{place}: {file} begins with another line than {columns}.")
+            found: dict[str, Listing] = {}
+            for row in rows:
+                theirs, item, sku = (row[name].strip() for name in LISTING_COLUMNS)
+                if not theirs or not (item or sku) or None in row:
+                    raise Misconfigured(f"{place}: {file}, line {rows.line_num}: is not whole.")
+                if theirs in found:
+                    raise Misconfigured(
+                        f"{place}: {file}, line {rows.line_num}: {theirs} comes a second time."
+                    )
+                found[theirs] = Listing(item, sku)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = type(error).__name__
+        raise Misconfigured(f"{place}: listings: {file} cannot be read ({why}).") from None
+    return found
 
 
 def _secret(api: ApiEntry, name: str, place: str, folder: Path) -> str:

@@ -43,6 +43,10 @@ SET role = COALESCE($2, role), disabled_at = CASE WHEN $3 THEN COALESCE(disabled
     changed_at = clock_timestamp(), changed_by = $4
 WHERE name = $1;
 
+-- name: lock_console_admins
+-- Every admin who may log in, and nobody else's until the transaction ends: one of them has to stay.
+SELECT name FROM console_users WHERE role = 'admin' AND disabled_at IS NULL ORDER BY name FOR UPDATE;
+
 -- name: end_console_sessions
 -- Log a user out everywhere, but where the session is $2.
 DELETE FROM console_sessions WHERE name = $1 AND id IS DISTINCT FROM $2::bytea;
@@ -159,7 +163,7 @@ ORDER BY first_received_at DESC, order_key DESC
 OFFSET $4 - 1 LIMIT 1;
 
 -- name: orders_found
--- Orders of an id, key or SKU ($10), a phone's tail or a parcel ($11), with what orders_walked asks ($8 is not used).
+-- Orders of an id, key or SKU ($10), a phone's tail or a parcel ($11), that carry all of some labels and fields ($12), with what orders_walked asks ($8 is not used).
 WITH candidate AS (
     SELECT order_key FROM orders WHERE order_id = $10
     UNION SELECT order_key FROM orders WHERE order_key = $10
@@ -183,6 +187,11 @@ WHERE (first_received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $
         OR ($7 = 'short' AND reservation IN ('short', 'partial'))
         OR ($7 = 'ready' AND status = 'PAID' AND reservation = 'reserved' AND open_case IS NULL
             AND COALESCE(refund, 'NONE') NOT IN ('REFUNDING', 'REFUNDED')))
+    AND (cardinality($12::text[]) = 0 OR cardinality($12) = (
+        SELECT count(*) FROM order_annotation_words AS noted
+        WHERE noted.word = ANY ($12) AND noted.received_at = orders.first_received_at
+            AND noted.order_key = orders.order_key
+    ))
     AND $8::bigint IS NOT NULL
 ORDER BY first_received_at DESC, order_key DESC
 LIMIT $9;
@@ -244,6 +253,54 @@ WHERE (COALESCE(created_at, first_received_at), order_key)
 ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
 OFFSET $3 - 1 LIMIT 1;
 
+-- name: orders_annotated
+-- Orders that carry a field or label ($10) and all of others ($11), latest first, with what orders_walked asks; looks at $8 of those that carry the first, returns $9.
+SELECT found.*
+FROM (
+    SELECT received_at, order_key
+    FROM order_annotation_words
+    WHERE word = $10
+        AND (received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+        AND received_at >= COALESCE($3, '-infinity'::timestamptz)
+    ORDER BY received_at DESC, order_key DESC
+    LIMIT $8
+) AS walk CROSS JOIN LATERAL (
+    SELECT order_key, order_id, platform, shop, COALESCE(status, platform_status) AS status, refund,
+        reservation, open_case, unmapped, currency, total_minor, paid_minor, created_at, paid_at,
+        shipped_at, deadline_at, first_received_at,
+        CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
+            AS reservation_now
+    FROM orders
+    WHERE orders.order_key = walk.order_key
+    OFFSET 0
+) AS found
+WHERE ($4::text IS NULL OR status = $4)
+    AND ($5::text IS NULL OR platform = $5)
+    AND ($6::text IS NULL OR shop = $6)
+    AND ($7::text IS NULL
+        OR ($7 = 'case' AND open_case IS NOT NULL)
+        OR ($7 = 'unmapped' AND cardinality(unmapped) > 0)
+        OR ($7 = 'short' AND reservation IN ('short', 'partial'))
+        OR ($7 = 'ready' AND status = 'PAID' AND reservation = 'reserved' AND open_case IS NULL
+            AND COALESCE(refund, 'NONE') NOT IN ('REFUNDING', 'REFUNDED')))
+    AND (cardinality($11::text[]) = 0 OR cardinality($11) = (
+        SELECT count(*) FROM order_annotation_words AS noted
+        WHERE noted.word = ANY ($11) AND noted.received_at = walk.received_at
+            AND noted.order_key = walk.order_key
+    ))
+ORDER BY walk.received_at DESC, walk.order_key DESC
+LIMIT $9;
+
+-- name: orders_annotated_end
+-- Where such a walk over $4 orders that carry a field or label ($5) ends; nothing where there are fewer.
+SELECT received_at AS first_received_at, order_key
+FROM order_annotation_words
+WHERE word = $5
+    AND (received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+    AND received_at >= COALESCE($3, '-infinity'::timestamptz)
+ORDER BY received_at DESC, order_key DESC
+OFFSET $4 - 1 LIMIT 1;
+
 -- name: to_ship
 -- Orders that can go now, after ($1, $2), paid before $3, of a platform ($4), shop ($5), SKU of ours ($6), warehouse ($7), all where NULL; the longest paid first. Looks up what is held now, never what is over.
 WITH open AS MATERIALIZED (
@@ -304,13 +361,19 @@ WHERE order_key = ANY ($1::text[]) ORDER BY order_key, line_no;
 -- A mark of each of these orders that changes whenever what is shown of it does.
 SELECT order_key, version || '.'
     || COALESCE((SELECT sum(version) FROM holds WHERE holds.order_key = orders.order_key), 0) || '.'
-    || COALESCE((SELECT version FROM order_details WHERE order_details.order_key = orders.order_key), 0)
+    || COALESCE((SELECT version FROM order_details WHERE order_details.order_key = orders.order_key), 0) || '.'
+    || COALESCE((SELECT version FROM order_annotations AS noted WHERE noted.order_key = orders.order_key), 0)
     AS mark
 FROM orders WHERE order_key = ANY ($1::text[]);
 
 -- name: marks_of_skus
 -- A mark of each of these SKUs that changes with every move.
 SELECT sku, version::text AS mark FROM stock WHERE sku = ANY ($1::text[]);
+
+-- name: marks_of_exceptions
+-- A mark of each of these exceptions that changes with every attempt, edit and end.
+SELECT id, attempts || '.' || edits || '.' || (settled_at IS NOT NULL) AS mark
+FROM parked WHERE id = ANY ($1::text[]);
 
 -- name: stock_listed
 -- A page of balances after $1, whose name begins with $2, with at most $3 available where it is given, short ones alone if $4.

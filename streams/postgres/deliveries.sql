@@ -9,6 +9,41 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
 ORDER BY place
 ON CONFLICT (kind, destination, message) DO NOTHING;
 
+-- name: lock_destinations
+-- Destinations ($2) of kind $1 whose lanes nobody claims until the transaction ends.
+SELECT 1 FROM delivery_destinations WHERE kind = $1 AND id = ANY ($2::text[])
+ORDER BY id FOR NO KEY UPDATE;
+
+-- name: queue_newest
+-- Add messages of which the newest of a lane alone counts, by their version ($4) and then by when they are added; one that is older than what is there is none.
+INSERT INTO deliveries (kind, destination, lane, message, about, body, newest_only)
+SELECT $1, destination, lane, lpad(version::text, 20, '0') || '/'
+    || lpad((EXTRACT(epoch FROM clock_timestamp()) * 1000000)::bigint::text, 20, '0'),
+    $5, body, true
+FROM unnest($2::text[], $3::text[], $4::bigint[], $6::bytea[])
+    WITH ORDINALITY AS said (destination, lane, version, body, place)
+WHERE NOT EXISTS (
+    SELECT 1 FROM deliveries AS newer
+    WHERE newer.kind = $1 AND newer.destination = said.destination AND newer.lane = said.lane
+        AND newer.message > lpad(said.version::text, 20, '0') || '0' AND newer.newest_only
+)
+ORDER BY place
+ON CONFLICT (kind, destination, message) DO NOTHING;
+
+-- name: drop_older
+-- What waits in these lanes ($2, $3) of kind $1, is not on its way, and is not the newest any more.
+UPDATE deliveries AS older SET state = 'cancelled', ended_at = clock_timestamp(),
+    leased_by = NULL, leased_until = NULL
+FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::text[]) AS said (destination, lane)) AS touched
+WHERE older.kind = $1 AND older.destination = touched.destination AND older.lane = touched.lane
+    AND older.state = 'waiting' AND older.newest_only
+    AND (older.leased_until IS NULL OR older.leased_until <= clock_timestamp())
+    AND EXISTS (
+        SELECT 1 FROM deliveries AS newer
+        WHERE newer.kind = older.kind AND newer.destination = older.destination
+            AND newer.lane = older.lane AND newer.message > older.message AND newer.newest_only
+    );
+
 -- name: destinations_due
 -- Destinations of these kinds with something to send now, on hosts that may be tried.
 SELECT kind, id FROM delivery_destinations AS there
@@ -93,11 +128,22 @@ FROM chosen WHERE deliveries.id = chosen.id
 RETURNING deliveries.id, kind, destination, lane, message, about, body, attempts;
 
 -- name: delivery_ended
--- What became of a delivery that is still leased to whoever tried it ($2) at this attempt ($3).
-UPDATE deliveries SET state = $4, attempts = $5, leased_by = NULL, leased_until = NULL,
+-- What became of a delivery that is still leased to whoever tried it ($2) at this attempt ($3); in vain, and with a newer one behind it, it is dropped.
+WITH said AS (
+    SELECT one.id, CASE WHEN $4::text <> 'delivered' AND one.newest_only AND EXISTS (
+        SELECT 1 FROM deliveries AS newer
+        WHERE newer.kind = one.kind AND newer.destination = one.destination
+            AND newer.lane = one.lane AND newer.message > one.message AND newer.newest_only
+    ) THEN 'cancelled' ELSE $4::text END AS state
+    FROM deliveries AS one WHERE one.id = $1
+)
+UPDATE deliveries SET state = said.state, attempts = $5, leased_by = NULL, leased_until = NULL,
     due_at = clock_timestamp() + $6::interval,
-    ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE clock_timestamp() END
-WHERE id = $1 AND leased_by = $2 AND attempts = $3 AND state = 'waiting';
+    ended_at = CASE WHEN said.state = 'waiting' THEN NULL ELSE clock_timestamp() END
+FROM said
+WHERE deliveries.id = said.id AND leased_by = $2 AND attempts = $3
+    AND deliveries.state = 'waiting'
+RETURNING deliveries.state;
 
 -- name: lane_waits
 -- What waits behind a delivery is not looked at before it is tried again.
@@ -150,13 +196,19 @@ ON CONFLICT (id) DO UPDATE SET
     settled_as = NULL;
 
 -- name: retry_deliveries
--- A person lets these be tried anew, as often as at first; only what is parked.
+-- A person lets these be tried anew, as often as at first; only what is parked, and no number that a newer one has replaced.
 UPDATE deliveries SET state = 'waiting', attempts = 0, ended_at = NULL,
     due_at = clock_timestamp(), waiting_since = clock_timestamp()
 FROM delivery_destinations AS there
 WHERE deliveries.id = ANY ($1::bigint[]) AND deliveries.state = 'parked'
     AND there.kind = deliveries.kind AND there.id = deliveries.destination
     AND there.standing <> 'removed'
+    AND NOT (deliveries.newest_only AND EXISTS (
+        SELECT 1 FROM deliveries AS newer
+        WHERE newer.kind = deliveries.kind AND newer.destination = deliveries.destination
+            AND newer.lane = deliveries.lane AND newer.message > deliveries.message
+            AND newer.newest_only
+    ))
 RETURNING deliveries.id;
 
 -- name: deliveries_waiting
@@ -212,6 +264,19 @@ DELETE FROM deliveries WHERE id IN (
     ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );
 
+-- name: forget_levels
+-- The same of numbers of which the newest counts, whose log is worth less: what ended so long ago ($1).
+DELETE FROM deliveries WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE newest_only AND ended_at < clock_timestamp() - $1::interval AND (
+        state <> 'parked' OR NOT EXISTS (
+            SELECT 1 FROM parked
+            WHERE parked.id = 'deliveries/0/' || deliveries.id AND settled_at IS NULL
+        )
+    )
+    ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
+);
+
 -- name: introduce_platforms
 -- Shops ($2) of kind $1 that can be told, where ($3) and how much at once ($4); who was gone is back.
 INSERT INTO delivery_destinations AS there (kind, id, host, at_once)
@@ -227,7 +292,7 @@ ON CONFLICT (kind, id) DO UPDATE SET
 -- name: platforms_gone
 -- Those of kind $1 that are not among $2 can be told no more; with how many of each wait.
 UPDATE delivery_destinations AS there
-SET standing = 'gone', standing_why = 'its shop has no [shops.api] in the shops file'
+SET standing = 'gone', standing_why = 'the shops file does not say that it is told'
 WHERE kind = $1 AND standing = 'active' AND NOT id = ANY ($2::text[])
 RETURNING id, (
     SELECT count(*) FROM deliveries

@@ -254,8 +254,11 @@ LIMIT $4;
 SELECT * FROM order_lines WHERE order_key = $1 ORDER BY line_no;
 
 -- name: events_of_order
--- What happened to one order, oldest first.
-SELECT version, at, event, body FROM order_events WHERE order_key = $1 ORDER BY version;
+-- What happened to one order, oldest first; in no month before it came.
+SELECT version, at, event, body FROM order_events
+WHERE order_key = $1
+    AND at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
+ORDER BY version;
 
 -- name: holds_of_order
 -- What one order holds, or held.
@@ -547,3 +550,9 @@ UPDATE holds SET ended_at = clock_timestamp(), moves = '' WHERE sku = $1 AND ord
 -- name: rebuild_quota
 -- Write what a quota has left anew.
 UPDATE quotas SET remains = $3 WHERE sku = $1 AND quota = $2;
+
+-- name: orders_by_adapter
+-- Of one platform ($1), by which version of its adapter those were read that came since ($2, s).
+SELECT adapter, count(*) FROM orders
+WHERE platform = $1 AND received_at >= to_timestamp($2) AND adapter IS NOT NULL
+GROUP BY adapter ORDER BY adapter;

@@ -6,7 +6,7 @@ right and the record; and that an answer is bounded however much there is. Rows 
 plain dicts: names are columns, times are UTC.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Any, Self
 from msgspec import json, msgpack
 
 from schemas.orders import Buyer, OrderDetails, Receiver
+from streams.annotating import table
+from streams.annotating.definitions import NOTHING, Annotation, Definitions
 from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 
@@ -24,6 +26,8 @@ Row = dict[str, Any]
 ROWS_MAX = 500
 READ_SECONDS = 30.0
 POOL_MAX = 4
+#: What a step of a statement may hold in memory: what can go now is sorted there, not on the disk.
+WORK_MEM = "16MB"
 
 
 class Reads:
@@ -46,6 +50,7 @@ class Reads:
             at_most=self._at_once,
             answers_within_s=READ_SECONDS,
             default_transaction_read_only="on",
+            work_mem=WORK_MEM,
         )
         return self
 
@@ -76,6 +81,8 @@ class Reads:
             "returns": await self._rows("returns_of_order", key),
             "ignored_releases": await self._rows("ignored_releases_of_order", key),
             "details": await self.details(key),
+            "annotation": (await self.annotations([key])).get(key, NOTHING),
+            "annotation_changes": await self.annotation_changes(key),
         }
 
     async def details(self, key: str) -> Row | None:
@@ -87,6 +94,52 @@ class Reads:
         """Return what is personal about one order, in clear: only for those who may see it."""
         row = await self._row("details_of_order", key)
         return None if row is None else _DETAILS.decode(row["body"])
+
+    async def definitions(self) -> Definitions:
+        """Return the labels and fields that there are."""
+        try:
+            return await table.definitions(self._pool)
+        except Exception as error:
+            raise told(error) from error
+
+    async def definition_changes(self, of: table.Table, code: str) -> list[Row]:
+        """Return who changed one label or field, and why, latest first."""
+        rows = await self._rows("definition_changes", of.value, code, ROWS_MAX)
+        decode = json.decode
+        return [
+            row | {name: decode(row[name] or "{}") for name in ("before", "after")} for row in rows
+        ]
+
+    async def annotations(self, keys: list[str]) -> dict[str, Annotation]:
+        """Return what these orders carry, of those that carry anything."""
+        rows = await self._rows("annotations_of", keys)
+        return {row["order_key"]: table.annotation_of(row) for row in rows}
+
+    async def annotation_changes(self, key: str) -> list[Row]:
+        """Return who changed what one order carries, latest first: `before` and `after`."""
+        return [
+            {
+                "version": row["version"],
+                "at": row["at"],
+                "by": row["by"],
+                "before": Annotation(
+                    row["version"] - 1, tuple(row["labels_before"]),
+                    json.decode(row["fields_before"]),
+                ),
+                "after": Annotation(
+                    row["version"], tuple(row["labels"]), json.decode(row["fields"])
+                ),
+            }
+            for row in await self._rows("annotation_changes", key, ROWS_MAX)
+        ]  # fmt: skip
+
+    async def orders_annotated(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders that carry labels or fields."""
+        return await self._rows("orders_annotated", *asked)
+
+    async def orders_annotated_end(self, *asked: Any) -> Row | None:
+        """Return where a walk over so many of them ends; None where there are fewer."""
+        return await self._row("orders_annotated_end", *asked)
 
     async def orders_walked(self, *asked: Any) -> list[Row]:
         """Return a page of orders by time; what is asked is in the order of the statement."""
@@ -135,8 +188,10 @@ class Reads:
         """Return the SKUs of theirs that nobody has mapped, in the first *waiting* orders."""
         return await self._rows("unmapped_listed", platform, shop, waiting, min(limit, ROWS_MAX))
 
-    async def marks(self, orders: list[str], skus: list[str]) -> dict[tuple[str, str], str]:
-        """Return a mark of each order and SKU, another one after every change that shows."""
+    async def marks(
+        self, orders: list[str], skus: list[str], exceptions: Sequence[str] = ()
+    ) -> dict[tuple[str, str], str]:
+        """Return a mark of each of these, another one after every change that shows."""
         found = {
             ("order", row["order_key"]): row["mark"]
             for row in await self._rows("marks_of_orders", orders)
@@ -145,6 +200,9 @@ class Reads:
             found |= {
                 ("sku", row["sku"]): row["mark"] for row in await self._rows("marks_of_skus", skus)
             }
+        if exceptions:
+            rows = await self._rows("marks_of_exceptions", list(exceptions))
+            found |= {("exception", row["id"]): row["mark"] for row in rows}
         return found
 
     async def stock_listed(

@@ -1,5 +1,5 @@
 """
-Builds and keeps the schema: migrations, roles, monthly partitions. Only the owner role runs this.
+Builds and keeps the schema: migrations and rights. Only the owner role runs this.
 
 Promises that everything here may run again at any time, on any number of machines at once, and
 that no secret reaches a log or an error.
@@ -7,7 +7,6 @@ that no secret reaches a log or an error.
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from io import StringIO
@@ -19,21 +18,10 @@ from alembic import command
 from alembic.config import Config
 
 from schemas.errors import Misconfigured
+from streams.postgres import months
 from streams.postgres.connecting import connected
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-#: Months kept ready before the current one and after it.
-MONTHS_BEFORE = 1
-MONTHS_AFTER = 3
-#: Partitioned by month of `at` -> the columns that a row is moved with (not the generated one).
-TRAILS: dict[str, tuple[str, ...]] = {
-    "order_events": ("order_key", "version", "at", "event", "body"),
-    "stock_ledger": (
-        "sku", "version", "at", "verb", "quantity", "source", "target", "available", "locked",
-        "occupied", "reserved", "frozen", "order_key", "deadline_at", "command_id", "operator",
-        "reason", "cause", "shortfall", "held", "quota", "chain",
-    ),
-}  # fmt: skip
 #: What the ledger role may do. The trails, and what is recorded once, are never changed.
 GRANTS: dict[str, str] = {
     "orders": "SELECT, INSERT, UPDATE",
@@ -84,6 +72,8 @@ CALLBACKS_GRANTS: dict[str, str] = {
     "delivery_attempts": "SELECT, INSERT, DELETE",
     "parked": "SELECT, INSERT, UPDATE",
 }
+#: Of a label or field all but what it is called by, and of what kind it is.
+_DEFINITION = "version, zh, en, retired_at, changed_at, changed_by, changed_why"
 #: What people's changes may do: settle what is parked, pause intake, import, see to alerts and to
 #: subscribers, whose secrets they write and cannot read. They make no keys.
 OPERATIONS_GRANTS: dict[str, str] = {
@@ -130,6 +120,14 @@ OPERATIONS_GRANTS: dict[str, str] = {
     "settlement_names": "SELECT, INSERT, UPDATE",
     "settlement_orders": "SELECT, INSERT, UPDATE, DELETE",
     "settlement_resolutions": "SELECT, INSERT",
+    # Labels and fields, and which orders carry them. Triggers keep the history and the index.
+    "labels": f"SELECT, INSERT, UPDATE ({_DEFINITION}, colour)",
+    "custom_fields": f"SELECT, INSERT, UPDATE ({_DEFINITION}, choices, least, most, roles)",
+    "definition_changes": "SELECT",
+    "order_annotations": "SELECT, INSERT,"
+    " UPDATE (version, labels, fields, words, changed_at, changed_by)",
+    "order_annotation_changes": "SELECT",
+    "order_annotation_words": "SELECT",
 }
 #: What the console may do by itself: see to its users and their sessions, and say what was done.
 CONSOLE_GRANTS: dict[str, str] = {
@@ -139,10 +137,13 @@ CONSOLE_GRANTS: dict[str, str] = {
     "console_attempts": "SELECT, INSERT, DELETE",
     "console_audit": "SELECT, INSERT, UPDATE (outcome, said)",
 }
+#: What people note of orders: the reader sees it, also where no role is there that notes anything.
+NOTED = (
+    "labels", "custom_fields", "order_annotations", "order_annotation_changes",
+    "order_annotation_words", "definition_changes",
+)  # fmt: skip
 #: Not even the reader sees these.
 CLOSED = frozenset({"operator_keys", "subscriber_secrets", *CONSOLE_GRANTS})
-#: Taken by whoever changes rights or partitions, for the length of a transaction.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('orderflow schema'))"
 #: Alembic keeps its context in module globals, so one thread at a time.
 _THREAD = threading.Lock()
 _connected = partial(connected, name="orderflow-schema")
@@ -179,10 +180,10 @@ async def migrate(
     await asyncio.to_thread(_upgrade, owner, applied)
     # At once, so that a ledger at work never sees its rights gone.
     async with _connected(owner) as connection, connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await connection.execute(months.ONE_AT_A_TIME)
         for statement in grants(ledger, reader, poller, operations, callbacks, console):
             await connection.execute(statement)
-    await ensure_partitions(owner)
+    await months.ensure(owner)
     return applied
 
 
@@ -210,15 +211,15 @@ def offline_sql(
     output = StringIO()
     with _THREAD:
         command.upgrade(_config(output=output), "head", sql=True)
-    months = (
+    around = (
         f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {trail}"
         f" FOR VALUES FROM ('{first:%Y-%m-%d}Z') TO ('{after:%Y-%m-%d}Z');"
-        for trail in TRAILS
-        for name, first, after in months_of(trail, datetime.now(UTC))
+        for trail in months.TRAILS
+        for name, first, after in months.months_of(trail, datetime.now(UTC))
     )
     given = grants(ledger, reader, poller, operations, callbacks, console)
     rights = (f"{statement};" for statement in given)
-    return "\n".join([output.getvalue(), *rights, *months, ""])
+    return "\n".join([output.getvalue(), *rights, *around, ""])
 
 
 def grants(
@@ -232,6 +233,7 @@ def grants(
     """Return the statements that give the roles their rights and nothing more."""
     looker = _quoted(reader)
     statements = _given(GRANTS, _quoted(ledger), looker)
+    statements.append(f"GRANT SELECT ON {', '.join(NOTED)} TO {looker}")
     if poller is not None:
         statements += _given(POLLER_GRANTS, _quoted(poller), looker)
         statements.append(POLLER_READS.format(_quoted(poller)))
@@ -258,68 +260,3 @@ def _given(tables: dict[str, str], writer: str, looker: str) -> list[str]:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-# --- partitions -----------------------------------------------------------------------------------
-
-
-async def ensure_partitions(
-    owner: str, *, now: datetime | None = None, months_after: int = MONTHS_AFTER
-) -> list[str]:
-    """
-    Create what is missing of the months around *now*; return the names of the new partitions.
-
-    Rows of such a month that the default partition caught meanwhile move into it.
-    Raises LedgerUnavailable, Misconfigured.
-    """
-    made = []
-    async with _connected(owner) as connection:
-        for trail, columns in TRAILS.items():
-            for name, first, after in months_of(trail, now or datetime.now(UTC), months_after):
-                if await _ensure_month(connection, trail, columns, name, first, after):
-                    made.append(name)
-    return made
-
-
-def months_of(
-    trail: str, now: datetime, months_after: int = MONTHS_AFTER
-) -> Iterator[tuple[str, datetime, datetime]]:
-    """Yield name, first instant and end of each monthly partition around *now*, in UTC."""
-    at = now.astimezone(UTC)
-    this = at.year * 12 + at.month - 1
-    for month in range(this - MONTHS_BEFORE, this + months_after + 1):
-        first = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        after = datetime((month + 1) // 12, (month + 1) % 12 + 1, 1, tzinfo=UTC)
-        yield f"{trail}_{first:%Y_%m}", first, after
-
-
-async def _ensure_month(
-    connection: Any,
-    trail: str,
-    columns: tuple[str, ...],
-    name: str,
-    first: datetime,
-    after: datetime,
-) -> bool:
-    names = ", ".join(columns)
-    async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
-        if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
-            return False
-        await connection.execute(
-            f"CREATE TABLE {name} (LIKE {trail} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
-            " INCLUDING GENERATED)"
-        )
-        # Nobody may add to the default partition between the move and the attachment.
-        await connection.execute(f"LOCK TABLE {trail} IN ACCESS EXCLUSIVE MODE")
-        await connection.execute(
-            f"WITH moved AS (DELETE FROM {trail}_default WHERE at >= $1 AND at < $2"  # noqa: S608  our own names
-            f" RETURNING {names}) INSERT INTO {name} ({names}) SELECT {names} FROM moved",
-            first,
-            after,
-        )
-        await connection.execute(
-            f"ALTER TABLE {trail} ATTACH PARTITION {name}"
-            f" FOR VALUES FROM ('{first:%Y-%m-%d}Z') TO ('{after:%Y-%m-%d}Z')"
-        )
-    return True

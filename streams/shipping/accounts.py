@@ -1,16 +1,18 @@
-"""Who is called when a shop is told of a parcel: the shops file, as the poller reads it."""
+"""Who is called when a platform is told something: the shops file, as the poller reads it."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from streams.clients.calls import Access, Client
-from streams.clients.shipping import Accounts
+from streams.clients.attempts import Accounts
+from streams.clients.calls import Access, Client, Stocking
 from streams.polling.accounts import Account
 
 #: The most calls that one attempt makes: look, ask, look at the order.
 CALLS_MAX: Final = 3
-#: Parcels of one shop that are being told at a time, where its rate allows.
+#: The same of telling what may be sold: look, ask.
+STOCK_CALLS_MAX: Final = 2
+#: Attempts of one shop that are under way at a time, where its rate allows.
 AT_ONCE_MAX: Final = 4
 
 Known = Mapping[tuple[str, str], Account]
@@ -43,23 +45,37 @@ def destination_of(platform: str, shop: str) -> str:
 def told_shops(known: Known, within_s: float) -> list[Shop]:
     """Return the shops that can be told of parcels, where an attempt may take *within_s*."""
     return [
-        Shop(
-            destination_of(*key),
-            urlsplit(account.access.base_url).netloc,
-            _at_once(account.client, account.access, within_s),
-        )
+        _shop(key, account, _of_parcels(account.client, account.access), CALLS_MAX / within_s)
         for key, account in sorted(known.items())
         if account.client.ships is not None
     ]
 
 
-def _at_once(client: Client, access: Access, within_s: float) -> int:
-    """
-    Return how many attempts may be under way, so that none spends its time waiting for its turn.
+def stocked_shops(known: Known, within_s: float) -> list[Shop]:
+    """Return the shops that are told what may be sold, where an attempt may take *within_s*."""
+    return [
+        _shop(key, account, _of_stock(account.client, account.access), STOCK_CALLS_MAX / within_s)
+        for key, account in sorted(known.items())
+        if account.access.tells_stock
+    ]
 
-    An attempt that ends in a queue of our own making would count as the platform's silence.
+
+def _shop(key: tuple[str, str], account: Account, per_s: float, needs_per_s: float) -> Shop:
     """
+    Return the shop, with how many attempts may be under way so that none waits for its turn.
+
+    One that ends in a queue of our own making would count as the platform's silence.
+    """
+    at_once = max(1, min(AT_ONCE_MAX, int(per_s / needs_per_s)))
+    return Shop(destination_of(*key), urlsplit(account.access.base_url).netloc, at_once)
+
+
+def _of_parcels(client: Client, access: Access) -> float:
     own = client.ships.rate if client.ships is not None else None
     rates = [access.rate or own or client.rate, access.rate or client.details_rate or client.rate]
-    slowest = min(rate.per_s for rate in rates)
-    return max(1, min(AT_ONCE_MAX, int(slowest * within_s / CALLS_MAX)))
+    return min(rate.per_s for rate in rates)
+
+
+def _of_stock(client: Client, access: Access) -> float:
+    own = client.stocks.rate if isinstance(client.stocks, Stocking) else None
+    return (access.rate or own or client.rate).per_s

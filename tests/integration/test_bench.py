@@ -132,3 +132,30 @@ def test_a_percentile_is_a_value_that_was_met():
 def _answer(settings: Settings) -> Heard:
     (first,) = holds(0, 1, 10)
     return Heard(0, b"", seal(StockAnswered(order=first.order, sku=first.sku, attempt=1)), 0)
+
+
+def test_a_worker_joins_and_goes_and_every_command_is_answered_once(stack: dict[str, str]):
+    found = bench(stack, "join", "--rate", "200", "--seconds", "9")
+
+    assert {"alone_pause_ms", "joining_pause_ms", "leaving_pause_ms", "machine"} <= found.keys()
+
+
+def test_every_page_of_the_console_is_asked_for_and_every_statement_explained(
+    stack: dict[str, str],
+):
+    figures = bench(stack, "pages", "--orders", "300", "--asks", "2")
+
+    assert figures["orders"] == 300
+    assert {"one order", "to ship", "search: parcel"} <= {page["page"] for page in figures["pages"]}
+    assert all(page["p50_ms"] <= page["p95_ms"] for page in figures["pages"])
+    [events] = [each for each in figures["plans"] if each["statement"] == "events_of_order"]
+    [[some, all_]] = events["partitions"].values()
+    assert some <= all_
+    assert figures["scans"] == []
+
+
+def test_a_small_file_is_imported_once_and_is_a_duplicate_after_that(stack: dict[str, str]):
+    figures = bench(stack, "import", "--rows", "100", "--xlsx")
+
+    assert figures["verdicts"] == {"new": 100}
+    assert figures["verdicts_again"] == {"duplicate": 100}

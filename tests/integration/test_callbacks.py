@@ -616,7 +616,7 @@ async def test_what_was_being_sent_when_its_sender_died_is_sent_again_under_the_
 
 
 async def test_whoever_lost_the_lease_changes_nothing(database: Database):
-    from agents.deliveries import Answer, Outcome, decided  # noqa: PLC0415
+    from agents.deliveries import Answer, Outcome, State, decided  # noqa: PLC0415
 
     await added(database, Receiver(port=9))
     await told(database, an_event(ORDERS[0], 1), an_event(ORDERS[0], 2))
@@ -634,7 +634,7 @@ async def test_whoever_lost_the_lease_changes_nothing(database: Database):
         late = await store.tried(held, answer, decided(FAST, answer, 1, 0), 5, stage="callback")
         own = await store.tried(taken, answer, decided(FAST, answer, 2, 0), 5, stage="callback")
 
-    assert (held.id, late, own) == (taken.id, False, True)
+    assert (held.id, late, own) == (taken.id, None, State.DELIVERED)
     assert await states(database) == {"delivered": 1, "waiting": 1}
 
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811  a fixture that is imported has the name of the argument that asks for it
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from streams.clock import new_id
 from streams.console import web
-from streams.console.accounts import ATTEMPTS_OF_NAME_MAX, Accounts, Lasting
+from streams.console.accounts import ATTEMPTS_OF_NAME_MAX, Accounts, LastAdmin, Lasting
 from streams.operations.rights import RIGHTS, Role
-from tests.integration.databases import ROOT
+from tests.integration.databases import ROOT, Database, database, empty  # noqa: F401
 from tests.integration.the_console import (  # noqa: F401
     CLEAR,
     CLEAR_ID,
@@ -296,6 +298,124 @@ def test_who_may_see_a_person_says_why_and_it_is_on_record(shop: Shop) -> None:
     assert ("order.reveal", CLEAR, "", "rejected") in recorded(shop, "service-mei")
     # What the page brings anew is masked again.
     assert PERSON[3] not in service.ask(f"/order/part?key={CLEAR}").text
+
+
+# --- users, by admins -----------------------------------------------------------------------------
+
+
+def a_user_form(shop: Shop, **more: str) -> dict[str, str]:
+    csrf = shop.of(Role.ADMIN).ask("/users").csrf
+    return {"csrf": csrf, "once": new_id(), "reason": "新同事", **more}
+
+
+def users(shop: Shop) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in shop.house.answer("console", "users", "list")["users"]}
+
+
+def test_an_admin_makes_a_user_whose_password_is_shown_once(shop: Shop) -> None:
+    admin = shop.of(Role.ADMIN)
+    form = a_user_form(shop, name="new-lin", role="warehouse")
+
+    made = admin.ask("/user/add", form)
+    again = admin.ask("/user/add", form)
+    taken = admin.ask("/user/add", form | {"once": new_id()})
+    password = re.search(r"<pre>([^<]+)</pre>", made.text)
+
+    assert password is not None
+    assert made.headers["cache-control"] == "no-store"
+    assert (again.status, "已经提交过" in again.text) == (409, True)
+    assert (taken.status, "已有这个用户" in taken.text) == (409, True)
+    browser = Browser(shop.url)
+    assert browser.log_in("new-lin", password[1]).path == "/password"
+    assert browser.choose(password[1], PASSWORD).path == "/orders"
+    page = admin.ask("/users").text
+    assert password[1] not in page + again.text + admin.ask("/audit").text
+    assert "new-lin" in page
+    assert ("users.add", "new-lin warehouse", "新同事", "done") in recorded(shop, "admin-mei")
+
+
+def test_an_admin_changes_disables_and_lets_in_again(shop: Shop) -> None:
+    admin, browser = shop.of(Role.ADMIN), shop.a_user("moved-lin", Role.VIEWER)
+
+    role = admin.ask("/user/role", a_user_form(shop, name="moved-lin", role="service"))
+    out = browser.ask("/orders").path
+    admin.ask("/user/disable", a_user_form(shop, name="moved-lin"))
+    disabled = Browser(shop.url).log_in("moved-lin", PASSWORD).status
+    shown = admin.ask("/users").text
+    admin.ask("/user/enable", a_user_form(shop, name="moved-lin"))
+    enabled = Browser(shop.url).log_in("moved-lin", PASSWORD).path
+    reset = admin.ask("/user/password", a_user_form(shop, name="moved-lin"))
+
+    assert (role.status, role.path) == (200, "/users")
+    assert out.startswith("/sign-in")
+    assert disabled == 401
+    assert "已停用" in shown
+    assert enabled == "/orders"
+    assert Browser(shop.url).log_in("moved-lin", PASSWORD).status == 401
+    once = re.search(r"<pre>([^<]+)</pre>", reset.text)
+    assert once is not None
+    assert Browser(shop.url).log_in("moved-lin", once[1]).path == "/password"
+    assert users(shop)["moved-lin"]["role"] == "service"
+    record = recorded(shop, "admin-mei")
+    for did in ("users.disable", "users.enable", "users.password"):
+        assert (did, "moved-lin", "新同事", "done") in record
+
+
+@pytest.mark.parametrize(
+    ("doing", "changed", "status", "says"),
+    [
+        ("add", {"name": "x", "role": "king"}, 400, "没有这个选项"),
+        ("add", {"name": "", "role": "viewer"}, 400, "用户名须为"),
+        ("add", {"name": "x" * 101, "role": "viewer"}, 400, "用户名须为"),
+        ("add", {"name": "a\nb", "role": "viewer"}, 400, "用户名须为"),
+        ("add", {"name": "x", "role": "viewer", "reason": ""}, 400, "请填写原因"),
+        ("add", {"name": "x", "role": "viewer", "once": ""}, 400, "不是有效的表单"),
+        ("add", {"name": "x", "role": "viewer", "csrf": "x"}, 403, "表单已失效"),
+        ("role", {"name": "nobody-here", "role": "viewer"}, 404, "没有这个用户"),
+        ("disable", {"name": "nobody-here"}, 404, "没有这个用户"),
+        ("enable", {"name": "nobody-here"}, 404, "没有这个用户"),
+        ("password", {"name": "nobody-here"}, 404, "没有这个用户"),
+        ("disable", {"name": "admin-mei"}, 409, "不能更改自己"),
+        ("role", {"name": "admin-mei", "role": "viewer"}, 409, "不能更改自己"),
+        ("password", {"name": "admin-mei"}, 409, "不能更改自己"),
+    ],
+)
+def test_a_user_is_not_changed_where_it_cannot_be(
+    shop: Shop, doing: str, changed: dict[str, str], status: int, says: str
+) -> None:
+    admin = shop.of(Role.ADMIN)
+
+    answer = admin.ask(f"/user/{doing}", a_user_form(shop) | changed)
+
+    assert (answer.status, says in answer.text) == (status, True), answer.text[-600:]
+    assert "没有任何更改" in answer.text
+    assert users(shop)["admin-mei"]["role"] == "admin"
+    assert admin.ask("/orders").path == "/orders"
+
+
+async def test_one_admin_stays_whoever_asks_and_however_many_at_once(database: Database) -> None:
+    lasting = Lasting(timedelta(hours=1), timedelta(hours=1))
+    async with Accounts(database.console, lasting) as accounts:
+        for name in ("anna", "bert", "cleo"):
+            await accounts.add(name, Role.ADMIN, "test")
+        await accounts.add("dora", Role.VIEWER, "test")
+
+        found = await asyncio.gather(
+            accounts.disable("anna", "bert"), accounts.disable("bert", "cleo"),
+            accounts.give("cleo", Role.VIEWER, "anna"), return_exceptions=True,
+        )  # fmt: skip
+        left = [
+            each["name"]
+            for each in await accounts.listed()
+            if each["role"] == "admin" and each["disabled_at"] is None
+        ]
+
+        assert sorted(map(repr, found)) == ["LastAdmin()", "True", "True"]
+        assert len(left) == 1
+        with pytest.raises(LastAdmin):
+            await accounts.disable(left[0], "test")
+        assert await accounts.give(left[0], Role.ADMIN, "test")
+        assert await accounts.disable("dora", "test")
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

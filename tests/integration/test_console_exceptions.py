@@ -79,8 +79,16 @@ def test_a_message_is_corrected_and_sent_again_and_before_and_after_are_kept(sho
     assert edited.path.startswith("/exception?id=")
     assert "修改前" in edited.text
     assert PERSON[1] not in edited.text
-    # Somebody else edited it meanwhile: the second is told, and nothing was changed.
+    # Somebody else edited it meanwhile: the second is shown both texts, and nothing was changed.
     assert late.status == 409
+    beside = unescape(late.text.partition('<div class="beside">')[2].partition("<h2>")[0])
+    for said in ("您打开时", "对方已保存", "您要保存的", '"much"', "25850"):
+        assert said in beside
+    assert re.search(r'"total_minor": ?1,', beside)
+    # And may choose again: the form stands with what they wrote, on what is there now.
+    assert late.field("/exception/edit", "edits") == "1"
+    told = service.ask(f"/exception/lease?edits=0&id={urllib.parse.quote(id_)}")
+    assert "service-mei 已保存更改" in told.text
     assert "已重试: 1" in done.text
     assert "之前已处理: 1" in again.text
     eventually(lambda: service.ask("/order?key=mall:main:BROKEN-1").status == 200, WITHIN_S)

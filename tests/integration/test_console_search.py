@@ -54,6 +54,13 @@ FILL = (
     INSERT INTO stock (sku, version, changed_at, available, locked, occupied, reserved, frozen)
     SELECT 'SKU-' || n, 1, now(), 0, 0, 10, 0, 0 FROM generate_series(0, 2999) AS n
     """,
+    f"""
+    INSERT INTO order_annotations (order_key, version, labels, fields, words, changed_by)
+    SELECT 'mall:main:' || n, 1, ARRAY['vip'], '{{}}',
+        ARRAY['label:vip'] || CASE WHEN n % 1000 = 0 THEN ARRAY['field:gift=red'] ELSE '{{}}' END,
+        'mei'
+    FROM generate_series(1, {ORDERS}) AS n
+    """,  # noqa: S608
     # As autovacuum does it: entries of the GIN index go to their places.
     "VACUUM ANALYZE",
 )
@@ -123,12 +130,53 @@ async def test_the_list_walks_back_over_an_index_and_reads_no_table_whole(filled
 async def test_a_word_is_looked_up_in_its_indexes(
     filled: Database, word: str, words: list[str]
 ) -> None:
-    used, whole = await plan(filled, "orders_found", *ANY, word, words)
+    used, whole = await plan(filled, "orders_found", *ANY, word, words, [])
 
     assert whole == set()
     assert used >= {
         "orders_order_id", "orders_pkey", "order_lines_sku", "order_details_found_by",
     }  # fmt: skip
+    used, whole = await plan(filled, "orders_found", *ANY, word, words, ["label:vip"])
+    assert ("order_annotation_words_pkey" in used, whole) == (True, set())
+
+
+async def test_orders_with_a_label_are_walked_over_its_words_and_no_table_is_read_whole(
+    filled: Database,
+) -> None:
+    for start in ((None, ""), LATER):
+        for status in (None, "CANCELLED"):
+            values = (*start, None, status, None, None, None, SCAN_MAX, PAGE + 1, "label:vip")
+            for others in ([], ["field:gift=red"]):
+                used, whole = await plan(filled, "orders_annotated", *values, others)
+                assert whole == set()
+                assert used <= {"orders_pkey", "order_annotation_words_pkey", "orders_by_time"}
+        end = (*start, None, SCAN_MAX, "label:vip")
+        assert await plan(filled, "orders_annotated_end", *end) == (
+            {"order_annotation_words_pkey"},
+            set(),
+        )
+    keys = [f"mall:main:{n}" for n in range(1, 51)]
+    assert await plan(filled, "annotations_of", keys) == ({"order_annotations_pkey"}, set())
+
+
+async def test_orders_are_found_by_all_that_they_carry_and_page_by_page(filled: Database) -> None:
+    async with Reads(filled.reader) as reads:
+        both = await reads.orders_annotated(*ANY, "field:gift=red", ["label:vip"])
+        by_word = await reads.orders_found(*ANY, "SKU-1000", [], ["field:gift=red"])
+        none = await reads.orders_found(*ANY, "SKU-7", [], ["field:gift=red"])
+        rare = await reads.orders_annotated(*ANY[:7], 12, PAGE + 1, "field:gift=red", [])
+        end = await reads.orders_annotated_end(None, "", None, 12, "field:gift=red")
+        assert end is not None
+        rest = await reads.orders_annotated(
+            end["first_received_at"], end["order_key"], *ANY[2:], "field:gift=red", []
+        )
+
+    assert [row["order_id"] for row in both] == [str(n) for n in range(ORDERS, 0, -1_000)]
+    assert {row["order_id"] for row in by_word} == {
+        str(n) for n in range(1_000, ORDERS, 3_000) if n % 1_000 == 0
+    }
+    assert none == []
+    assert [row["order_id"] for row in [*rare, *rest]] == [row["order_id"] for row in both]
 
 
 async def test_what_can_go_now_is_looked_up_from_what_is_held_and_never_from_all_orders(
@@ -156,7 +204,10 @@ async def test_what_nobody_has_mapped_is_looked_up_from_the_orders_that_wait(
 
 async def test_marks_are_looked_up_by_their_keys(filled: Database) -> None:
     used, whole = await plan(filled, "marks_of_orders", ["mall:main:1", "mall:main:2"])
-    assert (used, whole) == ({"orders_pkey", "holds_pkey", "order_details_pkey"}, set())
+    assert (used, whole) == (
+        {"orders_pkey", "holds_pkey", "order_details_pkey", "order_annotations_pkey"},
+        set(),
+    )
 
     used, whole = await plan(filled, "marks_of_skus", ["SKU-1"])
     assert (used, whole) == ({"stock_pkey"}, set())
@@ -196,7 +247,7 @@ async def test_a_word_finds_what_is_called_so_and_nothing_else(
     filled: Database, word: str, words: list[str], finds: set[str]
 ) -> None:
     async with Reads(filled.reader) as reads:
-        rows = await reads.orders_found(*ANY, word, words)
+        rows = await reads.orders_found(*ANY, word, words, [])
 
     assert {row["order_id"] for row in rows} == finds
 
@@ -273,3 +324,72 @@ async def test_the_console_role_may_do_its_own_and_nothing_else(database: Databa
         async with database.connected(role) as connection:
             with pytest.raises(Exception, match="permission denied"):
                 await connection.execute(statement)
+
+
+async def test_who_notes_things_writes_no_history_of_it_and_changes_no_code(
+    database: Database,
+) -> None:
+    for role, statement in (
+        ("operations", "UPDATE labels SET code = 'x'"),
+        ("operations", "UPDATE custom_fields SET kind = 'text'"),
+        ("operations", "DELETE FROM labels"),
+        ("operations", "DELETE FROM order_annotations"),
+        ("operations", "UPDATE definition_changes SET by = 'x'"),
+        ("operations", "INSERT INTO order_annotation_words VALUES ('x', now(), 'x')"),
+        ("operations", "DELETE FROM order_annotation_changes"),
+        ("reader", "UPDATE labels SET zh = 'x'"),
+        ("ledger", "SELECT * FROM order_annotations"),
+        ("console", "SELECT * FROM labels"),
+    ):
+        async with database.connected(role) as connection:
+            with pytest.raises(Exception, match="permission denied"):
+                await connection.execute(statement)
+
+
+async def test_whatever_a_writer_forgot_to_ask_a_version_is_the_next_one(
+    filled: Database,
+) -> None:
+    key = "mall:main:5"
+    async with filled.connected() as connection:
+        await connection.execute(
+            "UPDATE order_annotations SET version = 2, words = '{label:a}', labels = '{a}'"
+            " WHERE order_key = $1",
+            key,
+        )
+        for statement in (
+            "UPDATE order_annotations SET version = 2 WHERE order_key = $1",
+            "UPDATE order_annotations SET version = 9 WHERE order_key = $1",
+            "INSERT INTO order_annotations VALUES ($1 || 'x', 1, '{}', '{}', '{}', now(), 'mei')",
+        ):
+            with pytest.raises(Exception, match="annotated"):
+                await connection.execute(statement, key)
+
+    assert await filled.rows(
+        "SELECT version, labels_before, labels FROM order_annotation_changes WHERE order_key = $1"
+        " ORDER BY version",
+        key,
+    ) == [(1, [], ["vip"]), (2, ["vip"], ["a"])]
+    assert await filled.rows(
+        "SELECT word FROM order_annotation_words WHERE order_key = $1", key
+    ) == [("label:a",)]
+
+
+async def test_a_mark_changes_with_what_is_noted_and_with_an_exception(filled: Database) -> None:
+    key, seen = "mall:main:9", set()
+    async with Reads(filled.reader) as reads, filled.connected() as connection:
+        seen.add((await reads.marks([key], []))["order", key])
+        await connection.execute(
+            "UPDATE order_annotations SET version = version + 1 WHERE order_key = $1", key
+        )
+        seen.add((await reads.marks([key], []))["order", key])
+        await connection.execute(
+            "INSERT INTO parked (id, stage, cause, field, reason, topic, partition, record_offset,"
+            " key, value, attempts, first_seen_at, last_seen_at)"
+            " VALUES ('a/0/1', 'intake', 'bug', '', '', 'a', 0, 1, '', '', 1, now(), now())"
+        )
+        for change in ("attempts = 2", "edits = 1", "settled_at = now()"):
+            seen.add((await reads.marks([], [], ["a/0/1"]))["exception", "a/0/1"])
+            await connection.execute(f"UPDATE parked SET {change}")  # noqa: S608  ours
+        seen.add((await reads.marks([], [], ["a/0/1"]))["exception", "a/0/1"])
+
+    assert len(seen) == 6

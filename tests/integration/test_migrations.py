@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import LedgerUnavailable, Misconfigured
-from streams.postgres import schema
+from streams.postgres import months, schema
 from tests.integration.databases import Database, database, empty, empty_database  # noqa: F401
 
 pytestmark = pytest.mark.stack
 
 REVISIONS = [
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011",
-    "0012", "0013",
+    "0012", "0013", "0014", "0015",
 ]  # fmt: skip
 COLUMNS = """
     SELECT table_name::text, column_name::text, data_type::text, is_nullable::text,
@@ -74,14 +74,14 @@ async def test_the_printed_script_builds_the_same_schema(database: Database) -> 
 
 
 async def test_the_months_around_now_have_partitions(database: Database) -> None:
-    made = await schema.ensure_partitions(database.owner, now=datetime(2031, 12, 31, tzinfo=UTC))
+    made = await months.ensure(database.owner, now=datetime(2031, 12, 31, tzinfo=UTC))
 
     assert made == [
         f"{trail}_{month}"
         for trail in ("order_events", "stock_ledger")
         for month in ("2031_11", "2031_12", "2032_01", "2032_02", "2032_03")
     ]
-    assert not await schema.ensure_partitions(database.owner, now=datetime(2031, 12, 1, tzinfo=UTC))
+    assert not await months.ensure(database.owner, now=datetime(2031, 12, 1, tzinfo=UTC))
 
 
 async def test_a_new_month_takes_over_what_the_default_partition_caught(
@@ -99,7 +99,7 @@ async def test_a_new_month_takes_over_what_the_default_partition_caught(
     place = "SELECT tableoid::regclass::text, on_hand, chain = sha256('one') FROM stock_ledger"
     assert await database.rows(place) == [("stock_ledger_default", 5, True)]
 
-    await schema.ensure_partitions(database.owner, now=at)
+    await months.ensure(database.owner, now=at)
 
     assert await database.rows(place) == [("stock_ledger_2040_02", 5, True)]
 

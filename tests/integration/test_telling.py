@@ -108,7 +108,7 @@ async def telling(
     ):
         await teller.introduce()
         sender = Sender(
-            store, {KIND: teller.kind}, rule, Metrics(), answer_within=WITHIN,
+            store, teller.kinds, rule, Metrics(), answer_within=WITHIN,
             look_every=timedelta(seconds=0.05), keep=timedelta(days=30),
         )  # fmt: skip
         task = asyncio.ensure_future(sender.run(stop))

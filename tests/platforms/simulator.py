@@ -72,6 +72,8 @@ class Platform:
         #: Where parcels are told to (`desks`), and what was told; None: nothing ships here.
         self.desk: Any = None
         self.parcels: dict[str, list[Any]] = {}
+        #: Where what may be sold is told to (`shelves`); None: nobody tells it here.
+        self.shelf: Any = None
         #: Orders whose buyers have cancelled.
         self.closed: set[str] = set()
         #: Calls that were done and whose answer is lost on its way.
@@ -177,14 +179,16 @@ class Platform:
             return self.family.denied(str(why))
         self._count("fine")
         self._listing = False
-        answer = self._at_the_desk(request, body) or self.family.answer(self, request, body)
+        answer = self._told(request, body) or self.family.answer(self, request, body)
         if self._listing:
             self.meanwhile()
         return answer
 
-    def _at_the_desk(self, request: web.Request, body: bytes) -> web.Response | None:
-        """What a call about parcels is answered; None: it is about something else."""
-        answer: web.Response | None = self.desk and self.desk.answer(self, request, body)
+    def _told(self, request: web.Request, body: bytes) -> web.Response | None:
+        """What a call about parcels or stock is answered; None: it is about something else."""
+        places = [place for place in (self.desk, self.shelf) if place is not None]
+        answers = (place.answer(self, request, body) for place in places)
+        answer: web.Response | None = next((each for each in answers if each is not None), None)
         if answer is not None and self.lose_answers and request.method != "GET":
             self.lose_answers -= 1
             return web.Response(status=504, text="the answer was lost")

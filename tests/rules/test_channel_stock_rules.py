@@ -33,6 +33,27 @@ def test_a_channel_is_told_its_number_with_our_version():
     assert told == Push("LAMP", ("L-1",), 8, 4, 9)
 
 
+def test_a_shop_that_is_told_another_way_was_told_nothing_yet():
+    by_api = DOUYIN._replace(url="")
+
+    assert DOUYIN.remembered_as == "douyin:shop1"
+    assert by_api.remembered_as != DOUYIN.remembered_as
+
+
+def test_a_shop_without_an_address_is_told_where_a_sender_can_and_is_looked_at_anew_then():
+    channels = filled(Shop(platform="douyin", shop="shop1"), Shop(platform="douyin", shop="*"))
+    channels.changed.clear()
+    assert channels.channel("douyin:shop1") is None
+
+    channels.by_api(frozenset({"douyin:shop1", "pdd:unknown"}))
+
+    assert channels.channel("douyin:shop1") == Channel("douyin:shop1", "", 0)
+    assert [channel.name for channel in channels.all()] == ["douyin:shop1"]
+    assert "douyin:shop1" in channels.changed
+    channels.by_api(frozenset())
+    assert channels.channel("douyin:shop1") is None
+
+
 def test_what_is_left_of_its_quota_counts_but_not_while_more_is_held_than_is_there():
     told = due(DOUYIN, balance(1, 1), 5, ("L-1",), None)
     short = due(DOUYIN, balance(2, 0, shortfall=3), 5, ("L-1",), Told(1, 4))

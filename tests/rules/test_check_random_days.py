@@ -5,86 +5,14 @@ The keepers and their judge share no code, so whatever one of them misunderstand
 """
 
 from random import Random
-from typing import Any
 
 import pytest
-from msgspec import Struct
 
-from schemas.errors import Refusal
-from schemas.orders import (
-    Case,
-    Choice,
-    Component,
-    Disposition,
-    ParcelLine,
-    ReturnGoods,
-    SettleCase,
-    ShipOrder,
-    Status,
-)
-from schemas.stock import (
-    AdjustStock,
-    AllotStock,
-    CountStock,
-    FreezeStock,
-    GiveBackStock,
-    RefuseStock,
-    UnfreezeStock,
-)
+from schemas.orders import Status
 from tables import reservations, stock
-from tests.builders import MINUTE, T0, a_line, an_id, receive
+from tests.builders import MINUTE, receive
 from tests.rules.test_check_world import Day, Evidence
-
-SKUS = ("LAMP", "RUG", "VASE")
-ORDERS = tuple(str(number) for number in range(500, 508))
-QUOTA = "11-11"
-WHY = {"reason": "because", "operator": "mei"}
-LIFE = (Status.PENDING_PAYMENT, Status.PAID, Status.PARTIALLY_SHIPPED, Status.SHIPPED)
-
-
-def _lines(dice: Random) -> list[Any]:
-    lines = []
-    for sku in dice.sample(SKUS, dice.randint(1, 3)):
-        units = dice.randint(1, 3)
-        more: dict[str, Any] = {}
-        if dice.random() < 0.3:
-            more["shipped"] = dice.randint(0, units)
-        if dice.random() < 0.15:
-            more["components"] = (Component("RUG", 2), Component("VASE", 1))
-        lines.append(a_line(sku if dice.random() > 0.04 else None, units, line_id=sku, **more))
-    return lines
-
-
-def _by_hand(dice: Random, now_ms: int) -> Struct:
-    sku, units, id_ = dice.choice(SKUS), dice.randint(1, 6), an_id(now_ms)
-    ends = now_ms + dice.choice([1, MINUTE // 2, MINUTE])
-    return dice.choice(
-        [
-            lambda: receive(sku, units, id_),
-            lambda: CountStock(id=id_, sku=sku, counted=dice.randint(0, 25), **WHY),
-            lambda: AdjustStock(id=id_, sku=sku, delta=dice.choice([-2, 3]), **WHY),
-            lambda: FreezeStock(id=id_, sku=sku, quantity=units, **WHY),
-            lambda: UnfreezeStock(id=id_, sku=sku, quantity=units, **WHY),
-            lambda: GiveBackStock(id=id_, sku=sku, quantity=units, quota=QUOTA, **WHY),
-            lambda: RefuseStock(id=id_, sku=sku, refusal=Refusal.UNKNOWN_WAREHOUSE),
-            lambda: AllotStock(
-                id=id_, sku=sku, quantity=units, quota=QUOTA, starts_ms=T0, ends_ms=ends, **WHY
-            ),
-            lambda: ReturnGoods(
-                id=id_, order=f"taobao:lamps:{dice.choice(ORDERS)}", sku=sku,
-                quantity=dice.randint(1, 2), disposition=dice.choice(list(Disposition)), **WHY,
-            ),
-            lambda: ShipOrder(
-                id=id_, order=f"taobao:lamps:{dice.choice(ORDERS)}", carrier="SF",
-                tracking_number=f"SF{dice.randint(1000, 9999)}",
-                lines=dice.choice([(), (), (ParcelLine(sku, units),)]), **WHY,
-            ),
-            lambda: SettleCase(
-                id=id_, order=f"taobao:lamps:{dice.choice(ORDERS)}", case=dice.choice(list(Case)),
-                choice=dice.choice(list(Choice)), **WHY,
-            ),
-        ]
-    )()  # fmt: skip
+from tests.trade import LIFE, ORDERS, QUOTA, SKUS, by_hand, some_lines
 
 
 def _sweep(day: Day) -> None:
@@ -110,11 +38,12 @@ def a_random_day(seed: int) -> Evidence:
         if what < 0.55:
             status = dice.choice(LIFE) if what < 0.5 else Status.CANCELLED
             day.say(
-                status, *_lines(dice), order=dice.choice(ORDERS), at=step - dice.choice([0, 0, 5]),
-                partial=seed % 5 == 0, quota=dice.choice(["", QUOTA]), partition=step % 2,
+                status, *some_lines(dice), order=dice.choice(ORDERS),
+                at=step - dice.choice([0, 0, 5]), partial=seed % 5 == 0,
+                quota=dice.choice(["", QUOTA]), partition=step % 2,
             )  # fmt: skip
         elif what < 0.85:
-            day.house.tell(_by_hand(dice, day.house.now_ms))
+            day.house.tell(by_hand(dice, day.house.now_ms))
         else:
             day.house.now_ms += dice.choice([1, MINUTE // 2, 16 * MINUTE])
             _sweep(day)

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import Misconfigured
 from streams.clients import CLIENTS
-from streams.clients.calls import Rate
+from streams.clients.calls import Listing, Rate
 from streams.gateway import shops
 from streams.polling import accounts
 from streams.polling.thin import named_in
@@ -166,3 +166,51 @@ def test_a_message_that_only_names_an_order_asks_for_it(platform: str, sample: s
 def test_what_cannot_be_read_is_left_to_intake():
     assert named_in("taobao", "s", b"\xff") == []
     assert named_in("shopee", "s", b'{"code":3,"data":7}') == []
+
+
+STOCK = TAOBAO + '[shops.api.stock]\nlistings = "listings.csv"\n'
+
+
+def test_a_shop_says_what_its_platform_calls_its_listings(tmp_path: Path):
+    (tmp_path / "listings.csv").write_text(
+        "theirs,item,sku\nL-1,6012345,50123\nL-2,6012346,\n", encoding="utf-8-sig"
+    )
+
+    (account,) = accounts.read(a_file(tmp_path, STOCK)).values()
+
+    assert account.access.tells_stock
+    assert account.access.listings == {
+        "L-1": Listing("6012345", "50123"), "L-2": Listing("6012346", ""),
+    }  # fmt: skip
+    (silent,) = accounts.read(a_file(tmp_path, TAOBAO)).values()
+    assert not silent.access.tells_stock
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("theirs;item;sku\n", "begins with another line"),
+        ("theirs,item,sku\nL-1,,\n", "line 2: is not whole"),
+        ("theirs,item,sku\n,6012345,1\n", "line 2: is not whole"),
+        ("theirs,item,sku\nL-1,1,2,3\n", "line 2: is not whole"),
+        ("theirs,item,sku\nL-1,1,2\nL-1,1,3\n", "line 3: L-1 comes a second time"),
+        (None, "cannot be read"),
+    ],
+)
+def test_listings_that_are_wrong_are_refused_with_their_line(
+    tmp_path: Path, text: str | None, why: str
+):
+    if text is not None:
+        (tmp_path / "listings.csv").write_text(text)
+
+    with pytest.raises(Misconfigured, match=why):
+        accounts.read(a_file(tmp_path, STOCK))
+
+
+def test_stock_needs_its_place_and_a_platform_that_takes_a_number(tmp_path: Path):
+    shopify = SHOPIFY + '[shops.api]\nbase_url = "https://j.myshopify.com"\naccess_token = "t"\n'
+    with pytest.raises(Misconfigured, match="place: shopify needs it"):
+        accounts.read(a_file(tmp_path, shopify + "[shops.api.stock]\n"))
+    kuaishou = TAOBAO.replace("taobao", "kuaishou") + "[shops.api.stock]\n"
+    with pytest.raises(Misconfigured, match="differences alone"):
+        accounts.read(a_file(tmp_path, kuaishou))

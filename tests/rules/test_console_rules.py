@@ -41,6 +41,8 @@ from schemas.orders import (
 from schemas.parked import Cause, Stage
 from schemas.stock import Bucket, Verb
 from streams.alerting.pages import SHOWN
+from streams.annotating.definitions import COLOURS, Kind, Wrong
+from streams.annotating.table import WhyNot
 from streams.console import cursors, web
 from streams.console.accounts import (
     PASSWORD_LENGTH_MAX,
@@ -52,7 +54,7 @@ from streams.console.accounts import (
 from streams.console.files import as_csv, as_xlsx
 from streams.console.money import amount
 from streams.console.order import steps
-from streams.console.orders import ATTENTION, COLUMNS
+from streams.console.orders import ATTENTION, COLUMNS, LABELLED
 from streams.console.page import VALUE_LENGTH_MAX, Fields, House, Page, Visit, link
 from streams.console.signing import ours
 from streams.console.stock import VERBS
@@ -129,6 +131,11 @@ def test_only_a_few_may_change_stock_and_one_may_read_the_record() -> None:
         Role.WAREHOUSE, Role.OPERATIONS, Role.ADMIN,
     }  # fmt: skip
     assert {role for role in Role if Right.AUDIT in RIGHTS[role]} == {Role.ADMIN}
+    assert {role for role in Role if Right.USERS in RIGHTS[role]} == {Role.ADMIN}
+    assert {role for role in Role if Right.DEFINE in RIGHTS[role]} == {Role.OPERATIONS, Role.ADMIN}
+    assert {role for role in Role if Right.ANNOTATE in RIGHTS[role]} == {
+        Role.SERVICE, Role.WAREHOUSE, Role.OPERATIONS, Role.ADMIN,
+    }  # fmt: skip
 
 
 async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> None:
@@ -136,9 +143,7 @@ async def test_what_is_our_fault_is_guarded_and_counted_as_every_answer_is() -> 
     known = web.Metrics()
     settings = Settings(kafka="", console_cookies_secure=False)
     nowhere: Any = None  # whoever asks whether it is ready runs into that
-    house = House(
-        settings, "", nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, web.templates(), nowhere
-    )
+    house = House(settings, "", *[nowhere] * 6, web.templates(), nowhere, nowhere)
     scope = {
         "type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": [],
         "server": ("console", 80), "scheme": "http",
@@ -320,6 +325,7 @@ def used() -> set[str]:
     found |= {"ask_again", "ask_no_more", "export_cut"}
     # Refused by the figures themselves.
     found |= {"bad_days", "too_many_days"}
+    found |= {"stood_before", "they_wrote", "you_wrote"}
     return found | {"would_take_retry", "would_take_discard"}
 
 
@@ -353,6 +359,13 @@ WORDS: dict[str, list[Any]] = {
     "changed": ["added", "paused", "resumed", "rotated", "tested", "removed"],
     "unit": list(UNITS),
     "flow": list(STAGES),
+    "noted": list(Wrong),
+    "labelled": list(LABELLED),
+    "colour": list(COLOURS),
+    "kind": list(Kind),
+    "definition": [*WhyNot, "retire", "restore", "means_retire", "means_restore"],
+    "user": ["role", "disable", "enable", "password"],
+    "user_means": ["disable", "enable", "password"],
     "settled": ["retried", "discarded", "edited", "refused", "settled_before"],
     "reservation": [
         "none", "waiting", "asking", "partial", "short", "expired", "reserved", "shipped",
@@ -541,6 +554,7 @@ def test_every_style_is_of_something_and_every_class_has_a_style() -> None:
     classes = set(re.sub(r"\S*{{.*?}}", " ", said).split())
     script = set(re.findall(r'toggle\("(\w+)"', (CONSOLE / "static" / "console.js").read_text()))
     filled = {f"s-{each.value.lower()}" for each in Status} | {"now", "past", "next", "closed"}
+    filled |= {f"c-{each}" for each in COLOURS}
     # For whoever reads the page with a program.
     marks = {"unmapped"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from streams.importing import files
+from streams.importing import files, workbook
 from streams.importing.files import BadFile, opened, rows
 
 HEADER = ("订单编号", "订单状态")
@@ -243,3 +243,55 @@ def test_a_sheet_whose_last_row_is_far_away_is_refused_within_bounds(tmp_path: P
 
     with pytest.raises(BadFile, match="empty rows"):
         list(rows(opened(file, None, None)))
+
+
+KINDS = (
+    b'<c t="inlineStr"><is><t>plain &amp; simple</t></is></c>',
+    b'<c t="inlineStr"><is><t xml:space="preserve"> blanks </t></is></c>',
+    b'<c t="inlineStr"><is><t></t></is></c>',
+    b'<c t="inlineStr"><is></is></c>',
+    b'<c t="inlineStr"/>',
+    b'<c t="inlineStr"><is><r><rPr><b/></rPr><t>two </t></r><r><t>runs</t></r></is></c>',
+    "<c t='inlineStr'><is><t>東京</t><rPh sb='0' eb='2'><t>とうきょう</t></rPh></is></c>".encode(),
+    b'<c t="inlineStr"><f>A1</f><is><t>of a formula</t></is></c>',
+    b"<c><v>340188004771922012</v></c>",
+    b"<c><v>12.50</v></c>",
+    b'<c t="b"><v>1</v></c>',
+    b'<c t="str"><f>A1</f><v>made</v></c>',
+    b'<c t="d"><v>2026-11-11T00:05:00</v></c>',
+    b'<c t="e"><v>#DIV/0!</v></c>',
+    b"<c/>",
+)
+
+
+def test_a_cell_says_here_what_openpyxl_says_that_it_says(tmp_path: Path):
+    sheet = CELLS + b'<row r="1">' + b"".join(KINDS) + b"</row>"
+    sheet += b'<row r="3">' + KINDS[0] + b"</row><row>" + KINDS[5] + b"</row>"
+    file = repacked(a_workbook(tmp_path, ["x"]), {SHEET: sheet + b"</sheetData></worksheet>"})
+    theirs = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    theirs.worksheets[0].reset_dimensions()
+    wanted = list(theirs.worksheets[0].iter_rows(max_col=len(KINDS), values_only=True))
+    theirs.close()
+
+    with file.open("rb") as bytes_:
+        book = workbook.opened(bytes_)
+        found = dict(book.worksheets[0].rows_of(len(KINDS)))
+        book.close()
+
+    assert wanted[0][0] == "plain & simple"
+    assert wanted[0][5:7] == ("two runs", "東京")
+    for number, row in enumerate(wanted, 1):
+        here = found.get(number, (None,) * len(KINDS))
+        # A text without a character and no text are the same to whoever reads a table.
+        assert [each or None for each in here] == [each or None for each in row], number
+
+
+def test_a_row_that_goes_back_is_passed_over_as_it_ever_was(tmp_path: Path):
+    cells = b"".join(
+        b'<row r="%d"><c t="inlineStr"><is><t>x%d</t></is></c></row>' % (n, n) for n in (1, 3, 2, 4)
+    )
+    file = repacked(
+        a_workbook(tmp_path, ["x"]), {SHEET: CELLS + cells + b"</sheetData></worksheet>"}
+    )
+
+    assert list(rows(opened(file, None, None))) == [(3, ["x3"]), (4, ["x4"])]

@@ -81,13 +81,13 @@ class House:
         for command in commands:
             route = ROUTES[type(command)]
             key = route.key(command)
-            self._append(route.topic, self.partition_of(route.topic, key), key, seal(command))
+            self.append(route.topic, self.partition_of(route.topic, key), key, seal(command))
 
     def announce(self, name: str, epoch: int) -> None:
         """Tell all who hear a keeper of its next epoch; it has not begun."""
         counts = dict.fromkeys((topic.name for topic in TOPICS), self.partitions)
         for topic, partition, key, value, headers in to_receivers(name, epoch, counts, self.now_ms):
-            self._append(topic, partition, key, value, tuple(headers))
+            self.append(topic, partition, key, value, tuple(headers))
 
     def start_epoch(self, name: str, epoch: int) -> None:
         """Start an epoch of a keeper's letters, as the operator's command does."""
@@ -95,9 +95,9 @@ class House:
         for topic, partition, key, value, headers in to_itself(
             name, epoch, self.partitions, "rules changed", "mei"
         ):
-            self._append(topic, partition, key, value, tuple(headers))
+            self.append(topic, partition, key, value, tuple(headers))
 
-    def _append(
+    def append(
         self,
         topic: str,
         partition: int,
@@ -105,6 +105,7 @@ class House:
         value: bytes,
         headers: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
+        """Let one record stand at the end of a log."""
         log = self.log(topic, partition)
         log.append(Record(len(log), self.now_ms, key, value, headers))
 
@@ -134,7 +135,7 @@ class House:
                 continue
             topic, partition = lane.rsplit("/", 1)
             for key, value, headers in letters:
-                self._append(topic, int(partition), key, value, headers)
+                self.append(topic, int(partition), key, value, headers)
 
     @staticmethod
     def _commit(keeper: Keeper, slice_: Slice) -> None:

@@ -1,0 +1,316 @@
+"""The seeded bugs, and how one is planted in a copy of the tree."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+#: What a copy needs to run as the house does: our packages, the tests, what they read.
+TREE = ("schemas", "tables", "agents", "streams", "tests", "deploy", "docs", "pyproject.toml")
+
+
+class Edit(NamedTuple):
+    """One piece of text, which stands once in its file, and what replaces it."""
+
+    file: str
+    before: str
+    after: str
+
+
+class Mutant(NamedTuple):
+    """One guard taken out."""
+
+    name: str
+    #: Its number in the list of bugs that every battery must catch; 0: one that was added.
+    number: int
+    #: What the guard is for, so that it is clear what a survivor would mean.
+    guard: str
+    #: The invariants of which one must be violated.
+    red: tuple[str, ...]
+    edits: tuple[Edit, ...]
+
+
+def planted(mutant: Mutant, into: Path) -> Path:
+    """
+    Return a copy of the tree in *into* that has the bug.
+
+    Start processes with it as their working directory and as PYTHONPATH. Raises ValueError where
+    the text to replace is not there exactly once: the table is older than the code.
+    """
+    for name in TREE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, into / name)
+    for file, before, after in mutant.edits:
+        path = into / file
+        text = path.read_text(encoding="utf-8")
+        if text.count(before) != 1:
+            raise ValueError(f"{mutant.name}: {file} has {text.count(before)} times: {before!r}")
+        text = text.replace(before, after)
+        # A mistake in the table's own text would be caught by everything, and prove nothing.
+        compile(text, file, "exec")
+        path.write_text(text, encoding="utf-8")
+    return into
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "the last record of a key wins",
+        1,
+        "recovery takes the greatest position of each key, so a stopped worker's late commit loses",
+        ("I1", "I5", "I7", "I8", "T21"),
+        (
+            Edit(
+                "streams/engine/store.py",
+                "            elif value < known:\n",
+                "            elif value < known and record.offset < 0:\n",
+            ),
+            Edit(
+                "streams/engine/store.py",
+                "        if at < known:\n",
+                "        if at < known and record.offset < 0:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "changelog before letters",
+        2,
+        "a position is only written once every letter up to it is with the broker",
+        ("I4", "I7", "I12"),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "        sent = await self._send_letters(letters)\n"
+                "        return partial(self._settle, waves, sent, generation)\n",
+                "        return partial(self._settle, waves, letters, generation)\n",
+            ),
+            Edit(
+                "streams/engine/keeper.py",
+                "        await all_of(sent)\n        if visit := self._after_letters:\n",
+                "        if visit := self._after_letters:\n",
+            ),
+            Edit(
+                "streams/engine/keeper.py",
+                "            await self._commit(decided, generation)\n\n    def _slices(",
+                "            await self._commit(decided, generation)\n"
+                "        await all_of(await self._send_letters(sent))\n\n    def _slices(",
+            ),
+        ),
+    ),
+    Mutant(
+        "letters are not waited for",
+        2,
+        "the same, where letters go out first and their acknowledgement is not waited for",
+        ("I4", "I7", "I12"),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "        await all_of(sent)\n        if visit := self._after_letters:\n",
+                "        if visit := self._after_letters:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a receiver does not look at the numbers of letters",
+        3,
+        "a letter that comes again is dropped, one that is missing halts",
+        ("I1", "I4", "I6", "I7", "I8", "I12", "T21"),
+        (
+            Edit(
+                "agents/letters.py",
+                "    if last == (epoch, number - 1):\n        got[sender] = (epoch, number)\n",
+                "    if sender < ANNOUNCED:\n        got[sender] = (epoch, number)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a hold expires by the wall clock",
+        6,
+        "deadlines are compared with the append time in the log, which is the same for everybody",
+        ("I6", "I7", "I8"),
+        (
+            Edit(
+                "tables/orders.py",
+                '    """The log\'s clock decides: before the deadline, or after payment, nothing '
+                'happens (T34)."""\n',
+                "    import streams.engine.sweeper as clock\n"
+                "    at_ms = clock.time.time_ns() // 1_000_000\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a release is applied twice",
+        7,
+        "what is given back is given back once",
+        ("I1", "I2", "I4", "I9", "I12", "T21"),
+        (
+            Edit(
+                "tables/stock.py",
+                "    trail.move(verb, quantity, hold, held=rest or None)\n",
+                "    trail.move(verb, quantity, hold, held=rest or None)\n"
+                "    if verb is Verb.RELEASE:\n"
+                "        trail.move(verb, quantity, hold, held=rest or None)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the sink writes without looking at its position",
+        8,
+        "of two owners of a partition one writes",
+        ("I7",),
+        (
+            Edit(
+                "streams/postgres/ledger.py",
+                "        if _count(done) != len(spans):\n",
+                "        if _count(done) > len(spans):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a stale statement overwrites a newer one",
+        10,
+        "the newest word of a platform counts, in whatever order words come",
+        ("I6", "I9"),
+        (
+            Edit(
+                "tables/orders.py",
+                "        if order.status_at is None or at > order.status_at:\n",
+                "        if order.status_at is None or at != order.status_at:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a parked message is swallowed",
+        11,
+        "what cannot be handled waits for a person, whole",
+        ("I4",),
+        (
+            Edit(
+                "agents/frames.py",
+                "said: list[Struct] = [park(record, self._inbox, self._table.name, error)]",
+                "said: list[Struct] = []",
+            ),
+        ),
+    ),
+    Mutant(
+        "records below the position are decided again",
+        0,
+        "what a commit has taken in is skipped when it is read again",
+        ("I1", "I4", "I6", "I7", "I8", "T21"),
+        (
+            Edit(
+                "agents/frames.py",
+                "            if record.offset != self._position:\n",
+                "            if record.offset > self._position:\n",
+            ),
+            Edit(
+                "agents/frames.py",
+                "            self._position += 1\n            try:\n",
+                "            self._position = max(self._position, record.offset + 1)\n"
+                "            try:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the position in one batch and the rows in the next",
+        0,
+        "rows and position are one batch, which the broker appends whole or not at all",
+        ("I1", "I5", "I7", "I8"),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "            batch = Batch(COMMIT_BYTES_MAX)\n"
+                "            if not _fill(batch, slice_.changes, slice_.state.position, record):\n",
+                "            first = Batch(COMMIT_BYTES_MAX)\n"
+                "            _fill(first, {}, slice_.state.position, record)\n"
+                "            await (await self._send_commit(p, first))\n"
+                "            batch = Batch(COMMIT_BYTES_MAX)\n"
+                "            if not _fill(batch, slice_.changes, slice_.state.position, record):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "one path does not look at what is available",
+        0,
+        "nothing is held that is not there",
+        ("I1", "I2", "I4"),
+        (
+            Edit(
+                "tables/stock.py",
+                "    if quantity > available:\n        return _no(command, Refusal.NOT_ENOUGH,"
+                " available)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "a refusal is not remembered",
+        0,
+        "an answer, once given, stands, also a no",
+        ("I6", "I8"),
+        (
+            Edit(
+                "tables/stock.py",
+                "    changes[answers_key(sku)] = Answers((*kept, answer))\n",
+                "    if refusal is None:\n"
+                "        changes[answers_key(sku)] = Answers((*kept, answer))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "letter numbers begin anew with the process",
+        0,
+        "the counters of letters are part of what a commit writes and recovery reads",
+        ("I7",),
+        (
+            Edit(
+                "streams/engine/store.py",
+                '        self.state = state\n        return ""\n',
+                "        self.state = State(state.position, state.epoch, {}, state.got)\n"
+                '        return ""\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "money is a float",
+        0,
+        "amounts are whole minor units, everywhere",
+        ("I10",),
+        (
+            Edit(
+                "tables/telling.py",
+                "                total_minor=order.total,\n",
+                "                total_minor=order.total / 1,\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the ledger does not look at the numbers of events",
+        0,
+        "an event that was published twice is written once",
+        ("I7", "I7.postgres"),
+        (
+            Edit(
+                "agents/ledger.py",
+                "        if is_known(source, last, announced, epoch, number):\n"
+                "            return True\n    heard[source]",
+                "        is_known(source, last, announced, epoch, number)\n    heard[source]",
+            ),
+        ),
+    ),
+    Mutant(
+        "the owner does not write over what a stopped worker wrote",
+        0,
+        "compaction keeps the last record of a key, so the owner's has to be the last",
+        ("I1", "I5", "I6", "I7", "I8", "T21"),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "if part and tp in self.open and (part.unread or part.foreign):",
+                "if part and tp in self.open and part.unread and part.foreign is None:",
+            ),
+        ),
+    ),
+)
