@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from schemas.errors import Misconfigured
 from streams.bench.flow import as_owner, drop
 from streams.bench.processes import listener, machine
+from streams.console.orders import BEHIND_SCAN_MAX, PAGE
 from streams.figures import asking
 from streams.figures.asking import Asked
 from streams.figures.clocks import Clock
@@ -135,7 +136,7 @@ async def _asked(dsn: str, asked: Asked, runs: int) -> dict[str, Any]:
 
 async def _listed(dsn: str, runs: int) -> dict[str, Any]:
     """Return how soon the first page of the list behind the busiest day is there, ms."""
-    where = (None, "", 20_000, 51, _LAST, _LAST, None)
+    where = (None, "", BEHIND_SCAN_MAX, PAGE + 1, _LAST, _LAST, None)
     tail = (True, None, None, None, None, None, None)
     lists = {
         "placed that day": (*where, None, None, False, *tail),

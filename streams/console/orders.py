@@ -41,6 +41,8 @@ Row = dict[str, Any]
 PAGE = 50
 #: So many orders are looked at for one page, at most.
 SCAN_MAX = 20_000
+#: And so many where each has to be looked up by its shop's day and its region.
+BEHIND_SCAN_MAX = 5_000
 #: So many pages are asked for, for one file at most, so that a rare thing ends too.
 _EXPORT_PAGES_MAX = 60
 WORD_LENGTH_MAX = 200
@@ -192,7 +194,8 @@ async def _behind(visit: Visit, asked: Wanted, after: str, limit: int) -> Listed
     ]
     hour = visit.asked.a_number("hour")
     rows = await reads.orders_figured(
-        *start, SCAN_MAX, limit + 1, *days[:2], None if hour is None else _instant(hour), *days[2:],
+        *start, BEHIND_SCAN_MAX, limit + 1, *days[:2],
+        None if hour is None else _instant(hour), *days[2:],
         bool(asked.came_back), bool(asked.counted),
         *(said_or_not(each) for each in (asked.country, asked.province, asked.currency)),
         asked.platform or None, asked.shop or None, asked.status or None,
@@ -201,7 +204,7 @@ async def _behind(visit: Visit, asked: Wanted, after: str, limit: int) -> Listed
         return _cut(rows, limit, by="placed_at")
     if asked.back_since or asked.back_until:
         return Listed(rows)
-    last = await reads.orders_figured_end(*start, SCAN_MAX, *days[:2])
+    last = await reads.orders_figured_end(*start, BEHIND_SCAN_MAX, *days[:2])
     if last is None:
         return Listed(rows)
     return Listed(rows, cursors.written(last["placed_at"], last["order_key"]), last["placed_at"])

@@ -204,33 +204,33 @@ WITH candidate AS (
         WHERE $8::date IS NULL AND $9::date IS NULL
             AND (COALESCE(created_at, first_received_at), order_key)
                 < (COALESCE($1, 'infinity'::timestamptz), $2)
-            AND COALESCE(created_at, first_received_at) >= COALESCE(
-                ($5::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
-            AND COALESCE(created_at, first_received_at) < COALESCE(
-                ($6::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+            AND COALESCE(created_at, first_received_at) >= figured_from($5::date)
+            AND COALESCE(created_at, first_received_at) < figured_until($6::date)
         ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
         LIMIT $3
     )
     UNION
     SELECT order_key FROM orders
     WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
-        AND refunded_at >= COALESCE(
-            ($8::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
-        AND refunded_at < COALESCE(
-            ($9::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+        AND refunded_at >= figured_from($8::date)
+        AND refunded_at < figured_until($9::date)
     UNION
     SELECT order_key FROM returns
     WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
-        AND at >= COALESCE(($8::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
-        AND at < COALESCE(($9::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+        AND at >= figured_from($8::date)
+        AND at < figured_until($9::date)
 )
-SELECT order_key, order_id, o.platform, o.shop, COALESCE(status, platform_status) AS status, refund,
+SELECT o.order_key, o.order_id, o.platform, o.shop, COALESCE(status, platform_status) AS status, refund,
     reservation, open_case, unmapped, o.currency, o.total_minor, paid_minor, created_at, paid_at,
     shipped_at, deadline_at, o.first_received_at, found.placed_at, found.back_at,
     CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
         AS reservation_now
-FROM candidate JOIN figured_orders AS found USING (order_key) JOIN orders AS o USING (order_key)
-WHERE (found.placed_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+FROM candidate
+CROSS JOIN LATERAL (
+    SELECT * FROM figured_orders WHERE figured_orders.order_key = candidate.order_key OFFSET 0
+) AS found
+JOIN orders AS o ON o.order_key = candidate.order_key
+WHERE (found.placed_at, o.order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
     AND ($5::date IS NULL OR found.day >= $5) AND ($6::date IS NULL OR found.day <= $6)
     AND ($7::timestamptz IS NULL OR CASE WHEN $8::date IS NULL THEN found.hour ELSE found.back_hour END = $7)
     AND ($8::date IS NULL OR found.back_day >= $8) AND ($9::date IS NULL OR found.back_day <= $9)
@@ -239,7 +239,7 @@ WHERE (found.placed_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
     AND ($14::text IS NULL OR found.currency = $14)
     AND ($15::text IS NULL OR o.platform = $15) AND ($16::text IS NULL OR o.shop = $16)
     AND ($17::text IS NULL OR COALESCE(status, platform_status) = $17)
-ORDER BY found.placed_at DESC, order_key DESC
+ORDER BY found.placed_at DESC, o.order_key DESC
 LIMIT $4;
 
 -- name: orders_figured_end
@@ -248,10 +248,8 @@ SELECT COALESCE(created_at, first_received_at) AS placed_at, order_key
 FROM orders
 WHERE (COALESCE(created_at, first_received_at), order_key)
         < (COALESCE($1, 'infinity'::timestamptz), $2)
-    AND COALESCE(created_at, first_received_at) >= COALESCE(
-        ($4::date::timestamp AT TIME ZONE 'UTC') - interval '1 day', '-infinity')
-    AND COALESCE(created_at, first_received_at) < COALESCE(
-        ($5::date::timestamp AT TIME ZONE 'UTC') + interval '3 days', 'infinity')
+    AND COALESCE(created_at, first_received_at) >= figured_from($4::date)
+    AND COALESCE(created_at, first_received_at) < figured_until($5::date)
 ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
 OFFSET $3 - 1 LIMIT 1;
 

@@ -216,29 +216,35 @@ HAVING count(*) <> 2
 ORDER BY day, platform, shop;
 
 -- name: figures
--- What was placed, and what went back, from day $2 to $3 of each shop, of a platform, shop, country, province, currency ($4 to $8, all where NULL): in all, by hour, day, week or month ($1), by shop, and by region.
-SELECT span, hour, platform, shop, country, province, currency,
+-- What was placed, and what went back, from day $2 to $3 of each shop, of a platform, shop, country, province, currency ($4 to $8, all where NULL): in all, by hour, day, week or month ($1), by shop, and by region. Hours alone are read from the parts.
+SELECT span, NULL::timestamptz AS hour, platform, shop, country, province, currency,
     GROUPING(span) = 0 AS by_time, GROUPING(platform) = 0 AS by_shop, GROUPING(country) = 0 AS by_region,
     sum(orders)::bigint AS orders, sum(priced)::bigint AS priced, sum(gmv) AS gmv,
     sum(returned)::bigint AS returned, sum(refunded) AS refunded, sum(back)::bigint AS back,
     sum(back_refunded) AS back_refunded
 FROM (
-    SELECT CASE WHEN $1 = 'day' THEN day ELSE date_trunc($1, day::timestamp)::date END AS span,
-        NULL::timestamptz AS hour, day, platform, shop, country, province, currency, orders, priced,
-        gmv, returned, refunded, back, back_refunded
-    FROM figures_days WHERE $1 <> 'hour'
-    UNION ALL
-    SELECT day, hour, day, platform, shop, country, province, currency, orders, priced, gmv,
-        returned, refunded, back, back_refunded
-    FROM figures_parts WHERE $1 = 'hour'
+    SELECT *,
+        CASE WHEN $1 IN ('hour', 'day') THEN day ELSE date_trunc($1, day::timestamp)::date END AS span
+    FROM figures_days
 ) AS kept
 WHERE day BETWEEN $2 AND $3
     AND ($4::text IS NULL OR platform = $4) AND ($5::text IS NULL OR shop = $5)
     AND ($6::text IS NULL OR country = $6) AND ($7::text IS NULL OR province = $7)
     AND ($8::text IS NULL OR currency = $8)
 GROUP BY GROUPING SETS (
-    (currency), (span, hour, currency), (platform, shop, currency), (country, province, currency)
+    (currency), (span, currency), (platform, shop, currency), (country, province, currency)
 )
+HAVING $1 <> 'hour' OR GROUPING(span) <> 0
+UNION ALL
+SELECT day, hour, NULL, NULL, NULL, NULL, currency, true, false, false, sum(orders)::bigint,
+    sum(priced)::bigint, sum(gmv), sum(returned)::bigint, sum(refunded), sum(back)::bigint,
+    sum(back_refunded)
+FROM figures_parts
+WHERE $1 = 'hour' AND day BETWEEN $2 AND $3
+    AND ($4::text IS NULL OR platform = $4) AND ($5::text IS NULL OR shop = $5)
+    AND ($6::text IS NULL OR country = $6) AND ($7::text IS NULL OR province = $7)
+    AND ($8::text IS NULL OR currency = $8)
+GROUP BY day, hour, currency
 ORDER BY span, hour, gmv DESC, orders DESC, platform, shop, country, province, currency;
 
 -- name: figures_flow_taken

@@ -111,6 +111,28 @@ STATEMENTS = (
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN date_trunc('hour', at, zone)
     """,
+    # No shop's day begins earlier, or ends later; two hours more, for what clock changes do.
+    """
+    CREATE FUNCTION figured_from(day date) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (
+        SELECT COALESCE(
+            min((day + make_interval(mins => day_begins)) AT TIME ZONE zone) - interval '2 hours',
+            '-infinity'
+        ) FROM shop_clocks
+    )
+    """,
+    """
+    CREATE FUNCTION figured_until(day date) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (
+        SELECT COALESCE(
+            max((day + 1 + make_interval(mins => day_begins)) AT TIME ZONE zone)
+                + interval '2 hours',
+            'infinity'
+        ) FROM shop_clocks
+    )
+    """,
     """
     CREATE VIEW figured_orders AS
     SELECT o.order_key, o.platform, o.shop, o.first_received_at,
@@ -234,6 +256,8 @@ def downgrade() -> None:
         "DROP TABLE figures_stale",
         "DROP TABLE figures_touched",
         "DROP VIEW figured_orders",
+        "DROP FUNCTION figured_until",
+        "DROP FUNCTION figured_from",
         "DROP FUNCTION figured_hour",
         "DROP FUNCTION figured_day",
         "DROP TABLE shop_clocks",
