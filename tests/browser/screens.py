@@ -61,6 +61,9 @@ SCREENS = {
         Screen("figures", "/figures", "main form, main .empty"),
         Screen("reports", "/reports", "main table, main .empty", has_age=False),
         Screen("settlements", "/settlements", "main form", has_age=False),
+        Screen("annotate", "/order/annotate?key={order}", "main form", has_age=False),
+        Screen("labels", "/labels", "main form", has_age=False),
+        Screen("users", "/users", _ROWS, has_age=False),
         Screen("password", "/password", "main form", has_age=False),
         Screen("sign-in", "/sign-in", "main form", has_age=False, role=None),
     )

@@ -158,7 +158,7 @@ def test_whoever_is_not_root_is_told_what_the_pages_are_tried_with_and_goes_on(
     monkeypatch.setattr(stack.subprocess, "run", listed)
     monkeypatch.setattr(stack.os, "geteuid", lambda: 1000)
 
-    stack.install_browser()
+    stack.browser()
 
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
