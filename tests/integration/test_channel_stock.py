@@ -54,7 +54,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def house(
     settings: Settings, redis: RedisServer, database: Database
 ) -> AsyncIterator[Settings]:
-    async with an_installation(settings, redis, postgres_reader=database.reader) as made:
+    async with an_installation(
+        settings, redis, postgres_reader=database.reader, postgres_callbacks=database.callbacks
+    ) as made:
         yield made
 
 
@@ -418,7 +420,10 @@ async def test_t44_our_own_push_coming_back_as_the_platforms_update_ends_there(
 ):
     """The platform answers every push with a statement about stock, on every raw topic we have."""
     reader = database.reader
-    async with an_installation(settings, redis, topics=TOPICS, postgres_reader=reader) as house:
+    async with an_installation(
+        settings, redis, topics=TOPICS, postgres_reader=reader,
+        postgres_callbacks=database.callbacks,
+    ) as house:  # fmt: skip
         await refer(house, a_shop(market))
         with a_worker(house, redis, "intake", "channel-stock"):
             await say(house, moved("LAMP", 1, 10))
