@@ -13,6 +13,6 @@ The verdict is not ours: `streams/check` reads the feed's log, the topics and Po
 nothing of what was broken.
 """
 
-from streams.chaos.act import play
+from streams.chaos.act import play_unless_ended
 
-__all__ = ["play"]
+__all__ = ["play_unless_ended"]

@@ -9,6 +9,7 @@ holds. A fault that cannot be had on this machine is told as skipped, and the pa
 import asyncio
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -66,6 +67,7 @@ _DISK_MIB = 96
 #: A run of the whole house takes about this much.
 MEMORY_MIB = 3_000
 _STILL_LOOKS = 3
+_ASK_AGAIN_AFTER_S = 3.0
 _POISON_TICK_S = 0.5
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -113,10 +115,43 @@ def commit() -> str:
     return head.stdout.strip() or "unknown"
 
 
-async def play(
+async def play_unless_ended(
     around: Settings, part: Part, *, orders: int | None, keep: bool, say: Say
+) -> dict[str, Any] | None:
+    """
+    Play *part* on the servers that *around* names; return its outcome, with `ok`.
+
+    On SIGINT or SIGTERM everything that was started is ended, and there is no outcome.
+    """
+    asked, clearing, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    playing = asyncio.create_task(_play_part(around, part, orders, clearing, keep=keep, say=say))
+    ended = asyncio.create_task(asked.wait())
+    await asyncio.wait((playing, ended), return_when=asyncio.FIRST_COMPLETED)
+    if playing.done():
+        await end(ended)
+        return playing.result()
+    # A cancellation can get lost (see `ending`); once it clears up it must not be disturbed.
+    while not playing.done() and not clearing.is_set():
+        playing.cancel()
+        await asyncio.wait((playing,), timeout=_ASK_AGAIN_AFTER_S)
+    await asyncio.wait((playing,))
+    if not playing.cancelled() and (failure := playing.exception()) is not None:
+        raise failure
+    return None
+
+
+async def _play_part(
+    around: Settings,
+    part: Part,
+    orders: int | None,
+    clearing: asyncio.Event,
+    *,
+    keep: bool,
+    say: Say,
 ) -> dict[str, Any]:
-    """Play *part* on the servers that *around* names; return its outcome, with `ok`."""
+    """Play *part*; *clearing* is set as soon as what was started is being ended."""
     began = time.monotonic()
     async with AsyncExitStack() as cleared:
         servers = await cleared.enter_async_context(Servers(around))
@@ -125,6 +160,7 @@ async def play(
             cleared.push_async_callback(stage.remove, around, set_)
         folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
         field = await cleared.enter_async_context(_field(servers, set_, folder))
+        cleared.callback(clearing.set)
         say(f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.")
         if not await field.crew.ready(READY_S):
             raise Unavailable(f"The workers were not ready within {READY_S:.0f} s; see {folder}.")

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.cli.answers import NO, AsJson, answer, console, examples, print_json, settings, stop
+from streams.cli.answers import (
+    NO,
+    AsJson,
+    answer,
+    console,
+    examples,
+    print_json,
+    run,
+    settings,
+    stop,
+)
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -88,16 +98,10 @@ def _list(to: Any, facts: dict[str, str]) -> None:
 def _played(
     parts: Any, orders: int | None, results: Path | None, *, keep: bool, as_json: bool
 ) -> list[dict[str, Any]]:
-    import asyncio
-    import os
-    import signal
-
     from rich.console import Console
 
     from streams.chaos import act, telling
 
-    # Whoever ends us wants what was started ended, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     loaded = settings()
     act.enough_memory()
     to = (
@@ -112,9 +116,8 @@ def _played(
             to.print(f"{part.name}, seed {part.seed}: done before, and well.")
             continue
         to.print(f"{part.name}, seed {part.seed}, commit {act.commit()}, {part.seconds:.0f} s.")
-        try:
-            outcome = asyncio.run(act.play(loaded, part, orders=orders, keep=keep, say=to.print))
-        except KeyboardInterrupt:
+        outcome = run(act.play_unless_ended(loaded, part, orders=orders, keep=keep, say=to.print))
+        if outcome is None:
             stop("Interrupted: there is no verdict, and what was started is ended.", _INTERRUPTED)
         for line in telling.lines(outcome):
             to.print(line)
