@@ -112,8 +112,8 @@ def _statements(of: Stock) -> Iterator[tuple[str, tuple[Any, ...]]]:
     yield "orders_walked", (None, "", None, "CANCELLED", None, None, None, *limits)
     yield "orders_walk_end", (None, "", None, SCAN_MAX)
     for word in (warehouse.order_id(of.order()), key, of.sku()):
-        yield "orders_found", (*_ANY, *limits, word, [f"parcel:{word}"])
-    yield "orders_found", (*_ANY, *limits, "4711", ["parcel:4711", "tel:4711"])
+        yield "orders_found", (*_ANY, *limits, word, [f"parcel:{word}"], [])
+    yield "orders_found", (*_ANY, *limits, "4711", ["parcel:4711", "tel:4711"], [])
     yield "orders_called", (key,)
     for name in (
         "lines_of_order", "events_of_order", "holds_of_order", "moves_of_order",
