@@ -74,10 +74,11 @@ DEFAULT_PORTS = {
     "kafka": 19092,
     "kafka-controller": 19093,
     "kafka-behind": 19094,
-    "kafka-between": 19095,
     "postgres": 15432,
     "redis": 16379,
 }
+#: So far lies the port at which somebody may stand before the broker from the one behind it.
+BETWEEN_APART = 400
 #: What each person of the database may do is granted by the migrations; the owner may make
 #: databases, so that a test can have its own.
 ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
@@ -215,9 +216,10 @@ def prepare_kafka(state: State) -> None:
     fetch_jars()
     broker, controller = port(state, "kafka"), port(state, "kafka-controller")
     # Clients go where a broker says it is: whoever stands between them and it (`orderflow chaos`
-    # does) needs a listener that says so. That port is not ours to listen on, nor to move from.
+    # does) needs a listener that says so. Nobody listens there until somebody does stand between,
+    # so what is free now may be another checkout's: it goes by a port that is surely ours.
     behind = port(state, "kafka-behind")
-    between = state.section("ports").get("kafka-between") or port(state, "kafka-between")
+    between = state.section("ports")["kafka-between"] = behind + BETWEEN_APART
     mine = f"""
 listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{behind},CONTROLLER://{HOST}:{controller}
 advertised.listeners=PLAINTEXT://{HOST}:{broker},BEHIND://{HOST}:{between}
