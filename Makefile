@@ -48,10 +48,11 @@ check: venv ## lint, format, types, directions of imports
 	$(BIN)/lint-imports
 
 # `run` brings the stack up, and stops afterwards what was not up before, also when tests fail.
-# Two files at a time, because most tests wait. Nothing is printed after pytest's closing line.
+# Three files at a time on two cores, because most tests wait; in the order that tests/conftest.py says.
+# Nothing is printed after pytest's closing line.
 test: venv check ## check, then every test on the real stack; ARGS="-k name" narrows it
 	@$(STACK) tools
-	@$(STACK) run -- $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(STACK) run -- $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # At a terminal the console stays open until Enter or Ctrl-C; then everything ends that was started.
 demo: venv ## 20,000 orders, one kill, the verdict, and the console to look at it
