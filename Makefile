@@ -64,6 +64,7 @@ chaos: venv ## break the whole house under load and count everything; ARGS="--se
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt
 	$(COMPILE) deploy/requirements-dev.in -c deploy/requirements.txt -o deploy/requirements-dev.txt
+	$(COMPILE) deploy/requirements-bench.in -o deploy/requirements-bench.txt
 
 fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave an adapter
 	$(BIN)/python -m tests.adapters.fuzzing --minutes $(or $(MINUTES),20) $(ARGS)

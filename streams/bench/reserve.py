@@ -14,7 +14,7 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple, Protocol
@@ -108,7 +108,7 @@ class Run(NamedTuple):
 
 
 class Side(Protocol):
-    """One of the two that do the job."""
+    """One of those that do the job."""
 
     @property
     def name(self) -> str:
@@ -117,6 +117,10 @@ class Side(Protocol):
     @property
     def topics(self) -> tuple[Topic, ...]:
         """The topics it needs beside those of the job."""
+
+    @property
+    def transactional(self) -> bool:
+        """Does it send in transactions, so that nothing can be read before they are committed?"""
 
     def child(self) -> Child:
         """Return its process, not yet started."""
@@ -136,6 +140,7 @@ class Ours:
 
     name = "orderflow"
     topics = (changelog("stock"),)
+    transactional = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -159,23 +164,36 @@ class Ours:
         return said.order, said.refusal is None
 
 
-class FaustWay:
-    """The idiomatic Faust app in a process of its own."""
+class JsonSide:
+    """
+    A process of its own that reads and writes JSON: `PROGRAM… KAFKA PREFIX PARTITIONS DATADIR`.
 
-    name = "Faust"
-    topics = FAUST_TOPICS
+    It reads `PREFIXstock-commands` from its beginning (StockCommand of `faust_way.py`), and sends
+    to `PREFIXorder-commands` (StockAnswered) and `PREFIXstock-events` (StockMoved). DATADIR is
+    empty, its own, and gone afterwards. *topics* are those it needs beside these and that are made
+    for it; a topic it makes itself has PREFIX in its name.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        program: Sequence[str],
+        topics: tuple[Topic, ...] = (),
+        env: Mapping[str, str] | None = None,
+        transactional: bool = False,
+    ) -> None:
+        self.name, self.topics, self.transactional = name, topics, transactional
+        self._settings, self._program, self._env = settings, program, env or {}
         self._datadir = tempfile.TemporaryDirectory()
         self._partition_of = partitioner({STOCK_COMMANDS.name: settings.partitions})
 
     def child(self) -> Child:
-        """`faust worker -l info`, in effect."""
-        settings = self._settings
-        arguments = (settings.kafka, settings.topic_prefix, str(settings.partitions))
-        argv = (sys.executable, "-m", "streams.bench.faust_way", *arguments, self._datadir.name)
-        return Child("the Faust worker", argv, {})
+        """The program, with its arguments."""
+        its = self._settings
+        arguments = (its.kafka, its.topic_prefix, str(its.partitions), self._datadir.name)
+        return Child(self.name, (*self._program, *arguments), self._env)
 
     def receipts(self, skus: int) -> Lanes:
         """The same receipts, as JSON."""
@@ -200,6 +218,12 @@ class FaustWay:
             lane = (STOCK_COMMANDS.name, self._partition_of(STOCK_COMMANDS.name, key))
             lanes.setdefault(lane, []).append((key, orjson.dumps(fields), []))
         return lanes
+
+
+def faust_way(settings: Settings) -> JsonSide:
+    """Return the idiomatic Faust app: `faust worker -l info`, in effect."""
+    program = (sys.executable, "-m", "streams.bench.faust_way")
+    return JsonSide(settings, name="Faust", program=program, topics=FAUST_TOPICS)
 
 
 def _as_json(command: HoldStock) -> dict[str, Any]:
@@ -230,13 +254,12 @@ async def measure(
     for nth in range(1, job.runs + 1):
         for runs, make, records in (
             (ours, Ours, job.records),
-            (faust, FaustWay, job.records_faust),
+            (faust, faust_way, job.records_faust),
         ):
             its = installation(settings, "reserve")
             side = make(its)
             say = Say(progress, f"run {nth} of {job.runs}, {side.name}")
-            async with broker(its, (*TOPICS, *side.topics)) as connected:
-                runs.append(await one(connected, side, records, job.skus, say))
+            runs.append(await alone(its, side, records, job.skus, say))
     took = await latency(settings, job, progress)
     pid = listener(settings.kafka.split(",")[0])
     return {
@@ -266,6 +289,13 @@ class Say:
     def count(self, done: int, wanted: int) -> None:
         """Say how much is done."""
         self._progress(f"{self._where}: {done:,} of {wanted:,} outcomes")
+
+
+async def alone(settings: Settings, side: Side, records: int, skus: int, say: Say) -> Run:
+    """Do the job once on one side, on topics that are made for it and gone afterwards."""
+    topics = (*TOPICS, *side.topics)
+    async with broker(settings, topics, committed=side.transactional) as connected:
+        return await one(connected, side, records, skus, say)
 
 
 async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> Run:
