@@ -162,14 +162,18 @@ def _at(samples: Sequence[tuple[float, float]], moment_ms: float) -> float:
     return before[1]
 
 
-def cpu_s(pid: int) -> float | None:
-    """Return the CPU seconds, user and system, that a process and its threads have taken."""
+def cpu_s(pid: int, *, ended: bool = False) -> float | None:
+    """
+    Return the CPU seconds, user and system, that a process and its threads have taken.
+
+    With *ended* also those of its children that have ended.
+    """
     try:
         # The name in brackets may hold anything; what follows it is numbers.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    return sum(map(int, fields[11 : 15 if ended else 13])) * _TICK_S
 
 
 def memory_mib(pid: int) -> float | None:

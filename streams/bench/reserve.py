@@ -361,10 +361,23 @@ async def _answered(
 
 
 def _compare(side: Side, numbers: range, answers: Sequence[Heard], events: Sequence[Heard]) -> None:
-    """Each command has its one answer, a yes, and its one event; raises CountsDiffer."""
-    asked = Counter(each.order for each in holds(numbers.start, len(numbers), 1))
     said = [side.answered(record) for record in answers]
-    moved = [orjson.loads(record.value) for record in events]
+    compare(side.name, numbers, said, [orjson.loads(record.value) for record in events])
+
+
+def compare(
+    name: str,
+    numbers: range,
+    said: Sequence[tuple[str, bool]],
+    moved: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Each command of *numbers* has its one answer, a yes, and its one event; raises CountsDiffer.
+
+    *said* are orders with whether they were told yes; *moved* are events, of which the order, the
+    quantity and what is still available afterwards are looked at.
+    """
+    asked = Counter(each.order for each in holds(numbers.start, len(numbers), 1))
     found = (
         ("answers", Counter(order for order, _ in said)),
         ("yes answers", Counter(order for order, yes in said if yes)),
@@ -374,14 +387,14 @@ def _compare(side: Side, numbers: range, answers: Sequence[Heard], events: Seque
         if counted != asked:
             missing, more = (asked - counted).total(), (counted - asked).total()
             raise CountsDiffer(
-                f"{side.name}: {len(numbers)} commands, {counted.total()} {what}: "
+                f"{name}: {len(numbers)} commands, {counted.total()} {what}: "
                 f"{missing} are missing and {more} are too many"
             )
     units = sum(1 + number % 3 for number in numbers)
     if (held := sum(each["quantity"] for each in moved)) != units:
-        raise CountsDiffer(f"{side.name}: {units} units were asked for and {held} are held")
+        raise CountsDiffer(f"{name}: {units} units were asked for and {held} are held")
     if any(each["available"] > PLENTY * _RECEIPTS_TRIES for each in moved):
-        raise CountsDiffer(f"{side.name}: more is available than was received")
+        raise CountsDiffer(f"{name}: more is available than was received")
 
 
 def _figured(answers: Sequence[Heard], sampler: Sampler, resident: float | None) -> Run:

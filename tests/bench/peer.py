@@ -1,16 +1,17 @@
 """What a peer is to the comparison: how it is got ready, and how one run of it is measured."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import OrderflowError
-from streams.bench.broker import installation
-from streams.bench.reserve import JsonSide, Run, Say, Side, alone
+from streams.bench.broker import broker, installation
+from streams.bench.reserve import TOPICS, JsonSide, Run, Say, Side, one
 from streams.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+_FLUSHED = {"flush.messages": "1"}
 #: Says in a few words what is being done.
 Tell = Callable[[str], None]
 #: One run: of so many orders, over so many SKUs, on topics or tables of its own that are gone
@@ -49,12 +50,21 @@ class Peer:
     ports: tuple[int, ...] = ()
 
 
-def over_kafka(make: Callable[[Settings], Side]) -> Measure:
-    """Return the measure of a side that reads its commands from Kafka and answers there."""
+def over_kafka(make: Callable[[Settings], Side], *, flushed: bool = False) -> Measure:
+    """
+    Return the measure of a side that reads its commands from Kafka and answers there.
+
+    *flushed* has the broker put every append on the disk before it acknowledges it.
+    """
 
     async def measure(settings: Settings, records: int, skus: int, say: Say) -> Run:
         its = installation(settings, "peers")
-        return await alone(its, make(its), records, skus, say)
+        side = make(its)
+        topics = (*TOPICS, *side.topics)
+        if flushed:
+            topics = tuple(replace(each, config={**each.config, **_FLUSHED}) for each in topics)
+        async with broker(its, topics, committed=side.transactional) as connected:
+            return await one(connected, side, records, skus, say)
 
     return measure
 

@@ -1,9 +1,18 @@
 """Every peer, once: who it is, what it promises, how much it is given, how it is measured."""
 
+import sys
+from dataclasses import replace
+
 from streams.bench.reserve import Ours, faust_way
-from tests.bench.peer import Peer, over_kafka
+from streams.topics import changelog
+from tests.bench import postgres, redis
+from tests.bench.installing import libraries, way
+from tests.bench.peer import Peer, over_kafka, program
 
 OURS = "orderflow"
+_COMPACTED = {"cleanup.policy": "compact"}
+_PLAIN = (replace(changelog("stock"), name="plain-changelog", config=_COMPACTED),)
+_LOOP = "answers repeated; an event may be missing, a hold doubled"
 
 PEERS = (
     Peer(
@@ -14,10 +23,76 @@ PEERS = (
         measure=over_kafka(Ours),
     ),
     Peer(
+        name="orderflow-flushed",
+        title="orderflow, broker flushes each append",
+        crash="exactly once, letters numbered",
+        kept="on disk (flush.messages=1)",
+        records=60_000,
+        measure=over_kafka(Ours, flushed=True),
+    ),
+    Peer(
         name="faust",
         title="Faust, one agent, two tables",
         crash="repeats, and losses",
-        records=8_000,
+        records=6_000,
         measure=over_kafka(faust_way),
+    ),
+    Peer(
+        name="quix",
+        title="Quix Streams, at least once",
+        crash="answers and events repeated",
+        records=10_000,
+        measure=program("Quix Streams", *way("ways.quix"), "at-least-once"),
+        prepare=libraries("quixstreams"),
+    ),
+    Peer(
+        name="quix-eos",
+        title="Quix Streams, exactly once",
+        crash="exactly once, for readers of committed records",
+        records=10_000,
+        measure=program("Quix Streams", *way("ways.quix"), "exactly-once", transactional=True),
+        prepare=libraries("quixstreams"),
+    ),
+    Peer(
+        name="aiokafka",
+        title="plain loop on aiokafka",
+        crash=_LOOP,
+        records=20_000,
+        measure=program(
+            "aiokafka", sys.executable, "-m", "tests.bench.ways.aiokafka_loop", topics=_PLAIN
+        ),
+    ),
+    Peer(
+        name="confluent",
+        title="plain loop on confluent-kafka",
+        crash=_LOOP,
+        records=40_000,
+        measure=program("confluent-kafka", *way("ways.confluent_loop"), topics=_PLAIN),
+        prepare=libraries("confluent_kafka", "orjson"),
+    ),
+    *(
+        Peer(
+            name=f"postgres-hot-{clients}" if hot else f"postgres-{clients}",
+            title=f"PostgreSQL, {'one hot row' if hot else 'uniform rows'}, {clients} client"
+            + "s" * (clients > 1),
+            crash="exactly once; who hears no answer must look",
+            kept="on disk (synchronous_commit)",
+            records=records,
+            measure=postgres.transactions(clients, hot=hot),
+        )
+        for hot in (True, False)
+        for clients, records in ((1, 1_500), (8, 4_000), (32, 6_000), (64, 6_000))
+    ),
+    *(
+        Peer(
+            name=f"redis-{clients}",
+            title=f"Redis, a Lua script, {clients} client" + "s" * (clients > 1),
+            crash="exactly once; who hears no answer must look",
+            kept="on disk (appendfsync always)",
+            records=records,
+            measure=redis.scripts(clients),
+            prepare=redis.ready,
+        )
+        for clients, records in ((1, 2_000), (64, 15_000))
     ),
 )
