@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo chaos lock fuzz simulate fmt prometheus screenshots
+.PHONY: help venv up down clean check test demo chaos bench lock fuzz simulate fmt prometheus screenshots
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -60,6 +60,10 @@ demo: venv ## 20,000 orders, one kill, the verdict, and the console to look at i
 chaos: venv ## break the whole house under load and count everything; ARGS="--seed 7"
 	@$(STACK) tools
 	@$(STACK) run -- $(BIN)/orderflow chaos $(ARGS)
+
+# What the peers need is installed and built on the first call; one that cannot be is named with the reason.
+bench: venv ## reserve by orderflow and its peers, in turn, ten minutes; ARGS="--peers orderflow,faust"
+	@$(STACK) run -- $(BIN)/python -m tests.bench $(ARGS)
 
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt

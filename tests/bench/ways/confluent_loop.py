@@ -98,31 +98,30 @@ class Loop:
             self._rows.pop(tp.partition, None)
 
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
-        """Read the rows back."""
-        reader = Consumer(self._reading(f"{self._group}-changelog"))
-        left = {}
-        for tp in assigned:
-            self._rows[tp.partition] = {}
-            start = TopicPartition(self._changelog, tp.partition, OFFSET_BEGINNING)
-            low, high = reader.get_watermark_offsets(start)
-            if high > low:
-                left[tp.partition] = (start, high)
-        reader.assign([start for start, _ in left.values()])
+        """Read the rows back, up to the end of every partition."""
+        reader = Consumer(self._reading(f"{self._group}-changelog", end=True))
+        self._rows = {tp.partition: {} for tp in assigned}
+        starts = [TopicPartition(self._changelog, p, OFFSET_BEGINNING) for p in self._rows]
+        reader.assign(starts)
+        left = set(self._rows)
         while left:
             for message in reader.consume(_BATCH_RECORDS_MAX, timeout=0.2):
-                partition = message.partition()
-                key, value = message.key().decode(), orjson.loads(message.value())
-                self._rows[partition][key] = value
-                if partition in left and message.offset() + 1 >= left[partition][1]:
-                    del left[partition]
+                if (error := message.error()) is None:
+                    row = orjson.loads(message.value())
+                    self._rows[message.partition()][message.key().decode()] = row
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                else:
+                    raise RuntimeError(error)
         reader.close()
 
-    def _reading(self, group: str) -> dict[str, Any]:
+    def _reading(self, group: str, *, end: bool = False) -> dict[str, Any]:
         return {
             "bootstrap.servers": self._kafka,
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            "enable.partition.eof": end,
         }
 
 
