@@ -8,6 +8,7 @@ a ratio is the median of those of the single rounds.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,7 +98,7 @@ async def compare(settings: Settings, job: Job, tally: Tally, tell: Progress) ->
 async def _run(
     settings: Settings, job: Job, peer: Peer, nth: int, tally: Tally, tell: Progress
 ) -> None:
-    where = f"run {nth} of {job.runs}, {peer.title}"
+    where, began = f"run {nth} of {job.runs}, {peer.title}", time.monotonic()
     try:
         found = await peer.measure(settings, job.records(peer), job.skus, Say(tell, where))
     except asyncio.CancelledError:
@@ -107,7 +108,7 @@ async def _run(
         tell(f"{where}: no figure: {tally.reasons[peer.name]}\n")
         return
     tally.runs[peer.name].append(found)
-    tell(f"{where}: {found.rate:,.0f} orders/s\n")
+    tell(f"{where}: {found.rate:,.0f} orders/s ({time.monotonic() - began:.0f} s)\n")
 
 
 def _facts(settings: Settings, job: Job, tally: Tally, load: float) -> dict[str, Any]:

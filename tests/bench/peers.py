@@ -11,7 +11,8 @@ from tests.bench.peer import Peer, over_kafka, program
 
 OURS = "orderflow"
 _COMPACTED = {"cleanup.policy": "compact"}
-_PLAIN = (replace(changelog("stock"), name="plain-changelog", config=_COMPACTED),)
+#: Where the plain loops keep their rows.
+PLAIN = (replace(changelog("stock"), name="plain-changelog", config=_COMPACTED),)
 _LOOP = "answers repeated; an event may be missing, a hold doubled"
 
 PEERS = (
@@ -59,7 +60,7 @@ PEERS = (
         crash=_LOOP,
         records=20_000,
         measure=program(
-            "aiokafka", sys.executable, "-m", "tests.bench.ways.aiokafka_loop", topics=_PLAIN
+            "aiokafka", sys.executable, "-m", "tests.bench.ways.aiokafka_loop", topics=PLAIN
         ),
     ),
     Peer(
@@ -67,7 +68,7 @@ PEERS = (
         title="plain loop on confluent-kafka",
         crash=_LOOP,
         records=40_000,
-        measure=program("confluent-kafka", *way("ways.confluent_loop"), topics=_PLAIN),
+        measure=program("confluent-kafka", *way("ways.confluent_loop"), topics=PLAIN),
         prepare=libraries("confluent_kafka", "orjson"),
     ),
     *(
