@@ -37,10 +37,21 @@ class ProcessEnded(Unavailable):
 
 
 class Child:
-    """A process started for a measurement, as a context; its output goes to a file of its own."""
+    """
+    A process started for a measurement, as a context; its output goes to a file of its own.
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    A *folder* is its own too, and goes when it has gone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        folder: "tempfile.TemporaryDirectory[str] | None" = None,
+    ) -> None:
         self.name = name
+        self._folder = folder
         self._argv = list(argv)
         self._env = {**os.environ, **env}
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed when the process is gone
@@ -68,6 +79,8 @@ class Child:
                 process.kill()
                 process.wait()
         self._said.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def pid(self) -> int:

@@ -186,14 +186,14 @@ class JsonSide:
     ) -> None:
         self.name, self.topics, self.transactional = name, topics, transactional
         self._settings, self._program, self._env = settings, program, env or {}
-        self._datadir = tempfile.TemporaryDirectory()
         self._partition_of = partitioner({STOCK_COMMANDS.name: settings.partitions})
 
     def child(self) -> Child:
         """The program, with its arguments."""
         its = self._settings
-        arguments = (its.kafka, its.topic_prefix, str(its.partitions), self._datadir.name)
-        return Child(self.name, (*self._program, *arguments), self._env)
+        folder = tempfile.TemporaryDirectory()
+        arguments = (its.kafka, its.topic_prefix, str(its.partitions), folder.name)
+        return Child(self.name, (*self._program, *arguments), self._env, folder)
 
     def receipts(self, skus: int) -> Lanes:
         """The same receipts, as JSON."""

@@ -8,6 +8,7 @@ a ratio is the median of those of the single rounds.
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,20 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from schemas.errors import Misconfigured, Unavailable
+from schemas.errors import Unavailable
 from streams.bench.processes import listener, machine
 from streams.bench.reserve import Run, Say
 from streams.chaos.act import commit, enough_memory
+from streams.engine.admin import verify
 from streams.settings import Settings
 from tests.bench.peer import NotMeasured, Peer
 from tests.bench.peers import OURS
+from tests.bench.versions import versions
 
 #: The broker's page cache, the backlog in this process, and what else a run takes here.
 _MEMORY_MIB = 700
 _ORDERS_MIN = 100
+_HOST = "127.0.0.1"
 Progress = Callable[[str], None]
 
 
@@ -62,15 +66,28 @@ class Tally:
 
 
 def check(job: Job) -> None:
-    """Raise Misconfigured or Unavailable where this machine has no room for *job*."""
+    """Raise Misconfigured (memory) or Unavailable (ports) where there is no room for *job*."""
     enough_memory(_MEMORY_MIB + max(peer.memory_mib for peer in job.peers))
     for peer in job.peers:
         for port in peer.ports:
-            if (pid := listener(f"127.0.0.1:{port}")) is not None:
+            if _taken(port):
+                pid = listener(f"{_HOST}:{port}")
+                who = f"process {pid}" if pid else "something"
                 raise Unavailable(
-                    f"{peer.title} needs port {port}, where process {pid} listens: end it, or "
-                    f"leave {peer.name} out (--peers)."
+                    f"{peer.title} needs port {port}, where {who} listens: end it, or leave "
+                    f"{peer.name} out (--peers)."
                 )
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        # What has ended a moment ago (TIME_WAIT) takes no port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return True
+    return False
 
 
 def prepare(job: Job, tally: Tally, tell: Progress) -> None:
@@ -87,7 +104,8 @@ async def compare(settings: Settings, job: Job, tally: Tally, tell: Progress) ->
     """Return the figures of *job*, of every peer that gave them in all of its runs."""
     load = os.getloadavg()[0]
     if listener(settings.kafka.split(",")[0]) is None:
-        raise Misconfigured("The broker does not run on this machine: nobody could be compared.")
+        raise Unavailable(f"No broker runs on this machine at {settings.kafka}: `make up`.")
+    await verify(settings, ())  # it is one, and nothing else that listens there
     for nth in range(1, job.runs + 1):
         for peer in job.peers:
             if peer.name in tally.runs:
@@ -129,6 +147,7 @@ def _facts(settings: Settings, job: Job, tally: Tally, load: float) -> dict[str,
         "at": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "machine": machine(listener(settings.kafka.split(",")[0])),
+        "versions": versions(settings),
     }
 
 

@@ -28,7 +28,7 @@ PEERS = (
         title="orderflow, broker flushes each append",
         crash="exactly once, letters numbered",
         kept="on disk (flush.messages=1)",
-        records=60_000,
+        records=100_000,
         measure=over_kafka(Ours, flushed=True),
     ),
     Peer(
@@ -42,7 +42,7 @@ PEERS = (
         name="quix",
         title="Quix Streams, at least once",
         crash="answers and events repeated",
-        records=30_000,
+        records=40_000,
         measure=program("Quix Streams", *way("ways.quix"), "at-least-once"),
         prepare=libraries("quixstreams"),
     ),
@@ -50,7 +50,7 @@ PEERS = (
         name="quix-eos",
         title="Quix Streams, exactly once",
         crash="exactly once, for readers of committed records",
-        records=30_000,
+        records=40_000,
         measure=program("Quix Streams", *way("ways.quix"), "exactly-once", transactional=True),
         prepare=libraries("quixstreams"),
     ),
@@ -58,7 +58,7 @@ PEERS = (
         name="aiokafka",
         title="plain loop on aiokafka",
         crash=_LOOP,
-        records=20_000,
+        records=30_000,
         measure=program(
             "aiokafka", sys.executable, "-m", "tests.bench.ways.aiokafka_loop", topics=PLAIN
         ),
@@ -67,7 +67,7 @@ PEERS = (
         name="confluent",
         title="plain loop on confluent-kafka",
         crash=_LOOP,
-        records=40_000,
+        records=60_000,
         measure=program("confluent-kafka", *way("ways.confluent_loop"), topics=PLAIN),
         prepare=libraries("confluent_kafka", "orjson"),
     ),
@@ -81,8 +81,11 @@ PEERS = (
             records=records,
             measure=postgres.transactions(clients, hot=hot),
         )
-        for hot in (True, False)
-        for clients, records in ((1, 1_500), (8, 4_000), (32, 6_000), (64, 6_000))
+        for hot, sizes in (
+            (True, (2_000, 3_000, 3_000, 3_000)),
+            (False, (2_000, 8_000, 12_000, 12_000)),
+        )
+        for clients, records in zip((1, 8, 32, 64), sizes, strict=True)
     ),
     *(
         Peer(
@@ -94,6 +97,6 @@ PEERS = (
             measure=redis.scripts(clients),
             prepare=redis.ready,
         )
-        for clients, records in ((1, 2_000), (64, 15_000))
+        for clients, records in ((1, 3_000), (64, 20_000))
     ),
 )

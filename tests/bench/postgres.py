@@ -44,21 +44,22 @@ def transactions(count: int, *, hot: bool) -> Measure:
     async def measure(settings: Settings, records: int, skus: int, say: Say) -> Run:
         many = 1 if hot else skus
         name = f"PostgreSQL, {count} clients"
-        async with _database(settings) as dsn:
+        async with database(settings) as dsn:
             server = listener(urlsplit(dsn).netloc.rpartition("@")[2])
             if server is None:
                 raise NotMeasured("PostgreSQL does not run on this machine: its CPU is unknown")
-            await _stocked(dsn, many)
+            await stocked(dsn, many)
             with clients("postgres", dsn, server, count, records, many) as child:
                 found = await finished(child, records, say)
-            await _verify(name, dsn, warm(records) + records, many)
+            await verify(name, dsn, warm(records) + records, many)
         return found
 
     return measure
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[str]:
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """Make a database, and drop it afterwards; yield its address."""
     if settings.postgres_owner is None:
         raise Misconfigured("Set ORDERFLOW_POSTGRES_OWNER.")
     owner = settings.postgres_owner.get_secret_value()
@@ -70,7 +71,8 @@ async def _database(settings: Settings) -> AsyncIterator[str]:
         await drop(owner, name)
 
 
-async def _stocked(dsn: str, skus: int) -> None:
+async def stocked(dsn: str, skus: int) -> None:
+    """Make the tables, with plenty of every SKU; raises NotMeasured where a commit may get lost."""
     connection = await asyncpg.connect(dsn)
     try:
         for setting in _DURABLE:
@@ -84,7 +86,7 @@ async def _stocked(dsn: str, skus: int) -> None:
         await connection.close()
 
 
-async def _verify(name: str, dsn: str, orders: int, skus: int) -> None:
+async def verify(name: str, dsn: str, orders: int, skus: int) -> None:
     """Compare what the tables say with what was asked; raises CountsDiffer."""
     connection = await asyncpg.connect(dsn)
     try:

@@ -26,7 +26,8 @@ def table(figures: Mapping[str, Any]) -> str:
     for each in figures["not_measured"]:
         reason = each["reason"].replace("|", "/").replace("\n", " ")
         lines.append(f"| {each['title']} | not measured: {reason} | | | | | | |")
-    return "\n".join(lines) + "\n"
+    of = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    return "\n".join([*lines, "", f"Versions: {of}."]) + "\n"
 
 
 def _said(figures: Mapping[str, Any]) -> str:

@@ -4,26 +4,30 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
+import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from pydantic import SecretStr
 
-from schemas.errors import Misconfigured, Rejected, Unavailable
-from streams.bench.reserve import Run
+from schemas.errors import Unavailable
+from streams.bench.commands import holds
+from streams.bench.reserve import CountsDiffer, Run
 from streams.settings import Settings
-from tests.bench.comparing import Job, Tally, check, compare
-from tests.bench.peer import NotMeasured, Peer, program
+from tests.bench import postgres
+from tests.bench.comparing import Job, Tally, compare
+from tests.bench.peer import Peer, program
 from tests.bench.peers import PEERS, PLAIN
-from tests.bench.writing import draw, put
+from tests.bench.ways.postgres import RESERVE
 from tests.integration.conftest import ROOT, _addresses
+
+pytestmark = pytest.mark.stack
 
 AIOKAFKA = next(peer for peer in PEERS if peer.name == "aiokafka")
 CHEAP = ("orderflow", "aiokafka", "postgres-8")
@@ -61,11 +65,6 @@ def a_peer(name: str, measure: Any, **more: Any) -> Peer:
     return Peer(name=name, title=name, crash="", records=400, measure=measure, **more)
 
 
-async def nobody(*_: Any) -> Run:
-    raise AssertionError("not to be run")
-
-
-@pytest.mark.stack
 def test_three_peers_do_the_same_job_and_every_order_is_counted():
     done = subprocess.run(
         command("--peers", ",".join(CHEAP), "--runs", "1", "--share", "0.02", "--json"),
@@ -87,7 +86,6 @@ def test_three_peers_do_the_same_job_and_every_order_is_counted():
         assert each["crash"]
 
 
-@pytest.mark.stack
 async def test_a_peer_that_moves_a_unit_too_many_has_no_figure_and_the_others_have(tmp_path: Path):
     path = tmp_path / "wrong.py"
     path.write_text(WRONG)
@@ -104,7 +102,25 @@ async def test_a_peer_that_moves_a_unit_too_many_has_no_figure_and_the_others_ha
     assert "units were asked for" in gone["reason"]
 
 
-@pytest.mark.stack
+async def test_a_hold_that_moved_no_stock_is_found_in_postgres(settings: Settings):
+    owner = SecretStr(stack()["ORDERFLOW_POSTGRES_OWNER"])
+    around = settings.model_copy(update={"postgres_owner": owner})
+    async with postgres.database(around) as dsn:
+        await postgres.stocked(dsn, 1)
+        connection = await asyncpg.connect(dsn)
+        try:
+            for each in holds(0, 2, 1):
+                words = (each.sku, each.order, each.quantity, each.deadline_ms, each.cause)
+                await connection.fetchval(RESERVE, *words)
+            await postgres.verify("whole", dsn, 2, 1)
+            await connection.execute("UPDATE stock SET locked = locked - 1")
+        finally:
+            await connection.close()
+
+        with pytest.raises(CountsDiffer, match="do not add up"):
+            await postgres.verify("torn", dsn, 2, 1)
+
+
 async def test_one_bad_run_takes_the_figures_of_the_good_ones_too():
     told: list[str] = []
 
@@ -124,7 +140,6 @@ async def test_one_bad_run_takes_the_figures_of_the_good_ones_too():
     assert figures["not_measured"][0]["reason"] == "It fell over."
 
 
-@pytest.mark.stack
 async def test_an_interrupted_run_reports_nothing_and_leaves_nothing_behind(tmp_path: Path):
     said, words, code = await asyncio.to_thread(_interrupted, tmp_path / "said")
 
@@ -138,85 +153,6 @@ async def test_an_interrupted_run_reports_nothing_and_leaves_nothing_behind(tmp_
         assert [name for name in await admin.list_topics() if "bench-peers-" in name] == []
     finally:
         await admin.close()
-
-
-def test_a_foreign_process_on_a_peers_port_is_named_before_anything_runs():
-    with socket.create_server(("127.0.0.1", 0)) as foreign:
-        port = foreign.getsockname()[1]
-        job = Job(peers=(a_peer("needy", nobody, ports=(port,)),))
-
-        with pytest.raises(Unavailable, match=f"port {port}, where process {os.getpid()}"):
-            check(job)
-
-
-def test_a_machine_with_too_little_memory_is_told_so_before_anything_runs():
-    with pytest.raises(Misconfigured, match="MiB of memory are available"):
-        check(Job(peers=(a_peer("fat", nobody, memory_mib=1_000_000_000),)))
-
-
-def test_a_peer_that_cannot_be_had_is_named_with_the_reason_and_is_no_failure():
-    peer = a_peer("absent", nobody)
-    tally = Tally([peer])
-
-    tally.out(peer, NotMeasured("Maven is not installed"))
-
-    assert tally.reasons == {"absent": "Maven is not installed"}
-    assert tally.refused == set()
-
-
-def test_the_table_goes_between_its_marks_and_nowhere_else(tmp_path: Path):
-    document, figures = tmp_path / "page.md", some_figures()
-    document.write_text("before\n<!-- make bench -->\nold\n<!-- end -->\nafter\n")
-
-    put(figures, document)
-    once = document.read_text()
-    put(figures, document)
-
-    assert document.read_text() == once
-    assert once.startswith("before\n<!-- make bench -->\n2026-11-29")
-    assert once.endswith("<!-- end -->\nafter\n")
-    assert "| slow | 100 (90–110) | **450** times as fast |" in once
-    assert "| absent | not measured: no Maven |" in once
-    with pytest.raises(Rejected, match="one pair"):
-        put(figures, _written(tmp_path / "other.md", "no marks"))
-
-
-def test_the_picture_has_a_bar_for_each_figure_and_a_longer_one_for_a_greater(tmp_path: Path):
-    draw(some_figures(), tmp_path / "picture.svg")
-
-    drawn = ET.parse(tmp_path / "picture.svg").getroot()  # noqa: S314  our own
-    space = "{http://www.w3.org/2000/svg}"
-    _, fast, slow = (float(each.get("width", "")) for each in drawn.iter(f"{space}rect"))
-    assert fast > slow > 0
-
-
-def test_the_document_names_every_peer_and_has_a_place_for_the_table():
-    text = (ROOT / "docs" / "benchmarks.md").read_text()
-    shown = text.partition("<!-- make bench -->\n")[2].partition("<!-- end -->")[0]
-
-    assert [peer.title for peer in PEERS if f"\n| {peer.title} |" not in shown] == []
-    assert "bench-peers.svg" in text
-
-
-def some_figures() -> dict[str, Any]:
-    both = {"client_cpu_us": 10.0, "server_cpu_us": 1.0, "kept": "", "crash": ""}
-    fast = {"name": "orderflow", "title": "orderflow", "rate": 45_000, "rates": [45_000], **both}
-    slow = {"name": "slow", "title": "slow", "rate": 100, "rates": [90, 100, 110], **both}
-    machine = {"cores": 2, "cpu": "some CPU", "memory": "24 GiB", "python": "3", "kafka": "4"}
-    return {
-        "peers": [
-            {**fast, "ratio": 1.0, "cpu_ratio": 1.0},
-            {**slow, "ratio": 450.0, "cpu_ratio": None},
-        ],
-        "not_measured": [{"title": "absent", "reason": "no Maven"}],
-        "at": "2026-11-29",
-        "commit": "abc",
-        "load": 0.5,
-        "runs": 3,
-        "skus": 1_000,
-        "partitions": 12,
-        "machine": machine,
-    }
 
 
 def _interrupted(said: Path) -> tuple[str, str, int]:
@@ -257,8 +193,3 @@ def _wait_for(found: Any, seconds: float) -> Any:
     while not (seen := found()) and time.monotonic() < until:
         time.sleep(0.1)
     return seen
-
-
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
