@@ -59,7 +59,7 @@ class Tally:
 
     def out(self, peer: Peer, error: Exception) -> None:
         """Take *peer* out: what it did in other runs is no figure any more."""
-        self.reasons[peer.name] = f"{error}" or type(error).__name__
+        self.reasons[peer.name] = str(error) or type(error).__name__
         self.runs.pop(peer.name, None)
         if not isinstance(error, NotMeasured):
             self.refused.add(peer.name)

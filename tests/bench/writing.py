@@ -15,6 +15,8 @@ _HEAD = (
     "| an outcome is counted when it is | after a crash |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
+#: A process that fell over has its last words in its reason; a table has room for a sentence.
+_REASON_MAX = 200
 #: The picture, in its own units.
 _WIDTH, _LEFT, _RIGHT, _BAR, _STEP, _TOP, _FOOT = 960, 320, 190, 18, 28, 56, 36
 _OURS, _THEIRS, _INK, _FAINT = "#1f6f8b", "#b8c4cc", "#1b1f23", "#d7dde2"
@@ -24,7 +26,7 @@ def table(figures: Mapping[str, Any]) -> str:
     """Return the figures as Markdown, ended by a line break."""
     lines = [_said(figures), "", _HEAD, *(_row(each) for each in figures["peers"])]
     for each in figures["not_measured"]:
-        reason = each["reason"].replace("|", "/").replace("\n", " ")
+        reason = " ".join(each["reason"].replace("|", "/").split())[:_REASON_MAX]
         lines.append(f"| {each['title']} | not measured: {reason} | | | | | | |")
     of = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return "\n".join([*lines, "", f"Versions: {of}."]) + "\n"
