@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ _ON_THEIR_WAY_MAX = 48
 _POLL_S = 0.05
 #: Nothing came for so long: nothing more is coming.
 _QUIET_S = 60.0
+_STOP_WITHIN_S = 10.0
 _READ_RECORDS_MAX = 20_000
 _ANNOUNCED_TRIES = 100
 
@@ -110,9 +111,11 @@ class Broker:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Disconnect."""
-        await self._reader.stop()
-        await self._producer.stop()
+        """Disconnect; one whose task did not hear that it is cancelled hears it once more."""
+        for part in (self._reader, self._producer):
+            # A cancellation can get lost (see `streams.ending`), and `stop` would wait for ever.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(part.stop(), _STOP_WITHIN_S)
 
     async def send(self, backlog: Sequence[tuple[Lane, BatchBuilder]]) -> None:
         """Send every batch, and wait until the broker has all of them."""
