@@ -39,7 +39,7 @@ from streams.bench.broker import (
     stamped,
 )
 from streams.bench.commands import PLENTY, OrderKeeper, holds, receipts
-from streams.bench.processes import Child, Sampler, listener, machine, memory_mib
+from streams.bench.processes import Child, Sampler, family, listener, machine, memory_mib
 from streams.engine.partitions import partitioner
 from streams.settings import Settings
 from streams.topics import (
@@ -298,8 +298,10 @@ async def alone(settings: Settings, side: Side, records: int, skus: int, say: Sa
         return await one(connected, side, records, skus, say)
 
 
-async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> Run:
-    """Do the job once on one side."""
+async def one(
+    broker: Broker, side: Side, records: int, skus: int, say: Say, servers: Sequence[str] = ()
+) -> Run:
+    """Do the job once on one side; the CPU of *servers* (`host:port`) counts with the broker's."""
     warm = min(records // _WARM_SHARE, _WARM_MAX)
     with side.child() as child:
         await receive(broker, side, child, skus, say)
@@ -309,12 +311,12 @@ async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> 
         starts = (await broker.ends(ORDER_COMMANDS.name), await broker.ends(STOCK_EVENTS.name))
         child.hold()
         await broker.send(waiting)
-        server = listener(broker.settings.kafka.split(",")[0])
-        with Sampler({"client": child.pid, "broker": server}) as sampler:
+        pids = [listener(each) for each in (broker.settings.kafka.split(",")[0], *servers)]
+        with Sampler({"client": [child.pid], "broker": pids}) as sampler:
             child.go()
             expected = [(since, records) for since in starts]
             await broker.until(expected, child.check, say.count)
-        resident = memory_mib(child.pid)
+        resident = sum(memory_mib(pid) or 0.0 for pid in family(child.pid)) or None
     say("reading everything back")
     answers = await broker.read(ORDER_COMMANDS.name, starts[0])
     events = await broker.read(STOCK_EVENTS.name, starts[1])
@@ -458,7 +460,7 @@ async def latency(settings: Settings, job: Job, progress: Progress) -> dict[str,
                 str(job.skus),
             )
             with (
-                Sampler({"client": child.pid}) as sampler,
+                Sampler({"client": [child.pid]}) as sampler,
                 Child("the sender", argv, environment(its)) as sender,
             ):
 

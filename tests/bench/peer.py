@@ -1,6 +1,6 @@
 """What a peer is to the comparison: how it is got ready, and how one run of it is measured."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,17 @@ class Peer:
     ports: tuple[int, ...] = ()
 
 
-def over_kafka(make: Callable[[Settings], Side], *, flushed: bool = False) -> Measure:
+def over_kafka(
+    make: Callable[[Settings], Side],
+    *,
+    flushed: bool = False,
+    servers: Callable[[Settings], Sequence[str]] = lambda _: (),
+) -> Measure:
     """
     Return the measure of a side that reads its commands from Kafka and answers there.
 
-    *flushed* has the broker put every append on the disk before it acknowledges it.
+    *flushed* has the broker put every append on the disk before it acknowledges it. *servers* are
+    the addresses of what else works for the side; their CPU counts with the broker's.
     """
 
     async def measure(settings: Settings, records: int, skus: int, say: Say) -> Run:
@@ -64,7 +70,7 @@ def over_kafka(make: Callable[[Settings], Side], *, flushed: bool = False) -> Me
         if flushed:
             topics = tuple(replace(each, config={**each.config, **_FLUSHED}) for each in topics)
         async with broker(its, topics, committed=side.transactional) as connected:
-            return await one(connected, side, records, skus, say)
+            return await one(connected, side, records, skus, say, servers(settings))
 
     return measure
 

@@ -6,8 +6,11 @@ from dataclasses import replace
 from streams.bench.reserve import Ours, faust_way
 from streams.topics import changelog
 from tests.bench import postgres, redis
+from tests.bench.dbos import side as dbos
 from tests.bench.installing import libraries, way
+from tests.bench.kafka_streams import side as kafka_streams
 from tests.bench.peer import Peer, over_kafka, program
+from tests.bench.restate import side as restate
 
 OURS = "orderflow"
 _COMPACTED = {"cleanup.policy": "compact"}
@@ -70,6 +73,41 @@ PEERS = (
         records=60_000,
         measure=program("confluent-kafka", *way("ways.confluent_loop"), topics=PLAIN),
         prepare=libraries("confluent_kafka", "orjson"),
+    ),
+    Peer(
+        name="kafka-streams",
+        title="Kafka Streams, at least once",
+        crash="answers and events repeated; an event may be missing",
+        records=100_000,
+        measure=kafka_streams.app("at_least_once"),
+        prepare=kafka_streams.build,
+        memory_mib=1_500,
+    ),
+    Peer(
+        name="kafka-streams-eos",
+        title="Kafka Streams, exactly once v2",
+        crash="exactly once, for readers of committed records",
+        records=60_000,
+        measure=kafka_streams.app("exactly_once_v2"),
+        prepare=kafka_streams.build,
+        memory_mib=1_500,
+    ),
+    Peer(
+        name="restate",
+        title="Restate, a virtual object for each SKU",
+        crash="state exactly once; answers and events repeated",
+        records=3_000,
+        measure=restate.objects(),
+        prepare=restate.prepare,
+        memory_mib=1_500,
+    ),
+    Peer(
+        name="dbos",
+        title="DBOS, a workflow for each command",
+        crash="rows exactly once; answers and events repeated",
+        records=2_000,
+        measure=dbos.workflows(),
+        prepare=libraries("dbos", "confluent_kafka", "orjson"),
     ),
     *(
         Peer(

@@ -3,9 +3,8 @@
 import json
 import os
 import time
-from pathlib import Path
 
-from streams.bench.processes import cpu_s
+from streams.bench.processes import cpu_s, family
 
 
 class Meter:
@@ -32,15 +31,4 @@ class Meter:
 
 def _tree_cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process and all below it, also of those that have ended."""
-    return sum(cpu_s(each, ended=True) or 0.0 for each in _tree(pid))
-
-
-def _tree(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:  # grows while it is walked
-        for below in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                found += map(int, below.read_text().split())
-            except OSError:  # it has ended, and its parent has its time
-                continue
-    return found
+    return sum(cpu_s(each, ended=True) or 0.0 for each in family(pid))
