@@ -34,12 +34,18 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def _said(figures: Mapping[str, Any]) -> str:
     on = figures["machine"]
-    return (
+    said = (
         f"{figures['at']}, commit {figures['commit']}; {on['cores']} cores of {on['cpu']}, "
         f"{on['memory']}, Python {on['python']}, Apache Kafka {on['kafka']}, a load of "
         f"{figures['load']} when it began. Medians of {figures['runs']} interleaved runs, "
         f"{figures['skus']:,} SKUs, {figures['partitions']} partitions."
     )
+    if figures["load"] > on["cores"]:
+        said += (
+            " **Others were at work on this machine:** the rates are not to be relied on, and of "
+            "the ratios those of the CPU first."
+        )
+    return said
 
 
 def _row(each: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from streams.settings import Settings
 from tests.bench.comparing import Job, Tally, check, compare
 from tests.bench.peer import ROOT, NotMeasured, Peer
 from tests.bench.peers import PEERS
-from tests.bench.writing import draw, put
+from tests.bench.writing import draw, put, table
 
 
 def a_peer(name: str, measure: Any, **more: Any) -> Peer:
@@ -75,6 +75,11 @@ def test_the_table_goes_between_its_marks_and_nowhere_else(tmp_path: Path):
     assert "| absent | not measured: no Maven |" in once
     with pytest.raises(Rejected, match="one pair"):
         put(figures, _written(tmp_path / "other.md", "no marks"))
+
+
+def test_a_table_of_a_busy_machine_says_so():
+    assert "not to be relied on" not in table(some_figures())
+    assert "not to be relied on" in table(some_figures() | {"load": 2.5})
 
 
 def test_the_picture_has_a_bar_for_each_figure_and_a_longer_one_for_a_greater(tmp_path: Path):
