@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help venv up down clean check test demo chaos lock fuzz simulate fmt prometheus screenshots
+.PHONY: help venv up down clean check test demo chaos bench lock fuzz simulate fmt prometheus screenshots
 
 # The first Python on the path that is new enough, whatever it is called.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -62,9 +62,14 @@ chaos: venv ## break the whole house under load and count everything; ARGS="--se
 	@$(STACK) tools
 	@$(STACK) run -- $(BIN)/orderflow chaos $(ARGS)
 
+# What the peers need is installed and built on the first call; one that cannot be is named with the reason.
+bench: venv ## reserve by orderflow and its peers, in turn, ten minutes; ARGS="--peers orderflow,faust"
+	@$(STACK) run -- $(BIN)/python -m tests.bench $(ARGS)
+
 lock: venv ## compile the requirements anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) deploy/requirements.in -o deploy/requirements.txt
 	$(COMPILE) deploy/requirements-dev.in -c deploy/requirements.txt -o deploy/requirements-dev.txt
+	$(COMPILE) deploy/requirements-bench.in -o deploy/requirements-bench.txt
 
 fuzz: venv ## change payloads for MINUTES=20 a platform; only Rejected may leave an adapter
 	$(BIN)/python -m tests.adapters.fuzzing --minutes $(or $(MINUTES),20) $(ARGS)

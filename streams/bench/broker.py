@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ _ON_THEIR_WAY_MAX = 48
 _POLL_S = 0.05
 #: Nothing came for so long: nothing more is coming.
 _QUIET_S = 60.0
+_STOP_WITHIN_S = 10.0
 _READ_RECORDS_MAX = 20_000
 _ANNOUNCED_TRIES = 100
 
@@ -78,12 +79,19 @@ def stamped(topic: Topic) -> Topic:
 
 
 class Broker:
-    """A connection for reading ends and records back, and for sending what was made before."""
+    """
+    A connection for reading ends and records back, and for sending what was made before.
 
-    def __init__(self, settings: Settings) -> None:
+    With *committed* only what a transaction has committed is there: nothing else can be read by
+    whoever waits for an outcome.
+    """
+
+    def __init__(self, settings: Settings, *, committed: bool = False) -> None:
         self.settings = settings
+        self._committed = committed
         self._reader = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=settings.kafka,
+            isolation_level="read_committed" if committed else "read_uncommitted",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
@@ -103,9 +111,11 @@ class Broker:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Disconnect."""
-        await self._reader.stop()
-        await self._producer.stop()
+        """Disconnect; one whose task did not hear that it is cancelled hears it once more."""
+        for part in (self._reader, self._producer):
+            # A cancellation can get lost (see `streams.ending`), and `stop` would wait for ever.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(part.stop(), _STOP_WITHIN_S)
 
     async def send(self, backlog: Sequence[tuple[Lane, BatchBuilder]]) -> None:
         """Send every batch, and wait until the broker has all of them."""
@@ -151,7 +161,8 @@ class Broker:
         grown, moved = -1, time.monotonic()
         while True:
             counts = [(await self.grown(since), number) for since, number in expected]
-            if all(count >= number for count, number in counts):
+            enough = all(count >= number for count, number in counts)
+            if enough and (not self._committed or await self._are_read(expected)):
                 progress(wanted, wanted)
                 return
             if (now := sum(count for count, _ in counts)) != grown:
@@ -163,12 +174,22 @@ class Broker:
             check()
             await asyncio.sleep(_POLL_S)
 
+    async def _are_read(self, expected: Sequence[tuple[Ends, int]]) -> bool:
+        """Count by reading: markers of transactions take offsets too."""
+        for since, number in expected:
+            ends: Ends = await self._reader.end_offsets(list(since))
+            if len(await self._between(since, ends)) < number:
+                return False
+        return True
+
     async def read(self, topic: str, since: Ends | None = None) -> list[Heard]:
         """Return every record of *topic* from *since* (or the beginning) to where it ends now."""
         ends = await self.ends(topic)
-        starts = since or dict.fromkeys(ends, 0)
-        left = {tp: end for tp, end in ends.items() if end > starts[tp]}
-        self._reader.assign(list(left))
+        return await self._between(since or dict.fromkeys(ends, 0), ends)
+
+    async def _between(self, starts: Ends, ends: Ends) -> list[Heard]:
+        left = [tp for tp, end in ends.items() if end > starts[tp]]
+        self._reader.assign(left)
         for tp in left:
             self._reader.seek(tp, starts[tp])
         heard: list[Heard] = []
@@ -176,18 +197,20 @@ class Broker:
             found = await self._reader.getmany(timeout_ms=500, max_records=_READ_RECORDS_MAX)
             for tp, records in found.items():
                 heard += [Heard(tp.partition, r.key, r.value, r.timestamp) for r in records]
-                if records[-1].offset + 1 >= ends[tp]:
-                    left.pop(tp, None)
+            # The last offset may be a marker's, which is no record.
+            left = [tp for tp in left if await self._reader.position(tp) < ends[tp]]
         self._reader.unsubscribe()
         return heard
 
 
 @asynccontextmanager
-async def broker(settings: Settings, declared: Iterable[Topic]) -> AsyncIterator[Broker]:
+async def broker(
+    settings: Settings, declared: Iterable[Topic], *, committed: bool = False
+) -> AsyncIterator[Broker]:
     """Make the topics of a measurement, connect, and leave nothing behind."""
     topics_ = list(declared)
     await apply(settings, topics_)
-    connected = Broker(settings)
+    connected = Broker(settings, committed=committed)
     try:
         await _announced(settings, topics_)
         await connected.start()
@@ -210,14 +233,14 @@ async def _announced(settings: Settings, declared: Sequence[Topic]) -> None:
 
 
 async def forget(settings: Settings) -> None:
-    """Delete every topic with the prefix of this installation."""
+    """Delete every topic with the prefix of this installation, also inside of a library's name."""
     if not settings.topic_prefix.startswith("bench-"):
         raise AssertionError(f"{settings.topic_prefix!r} is no measurement's")
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()
     try:
         names = await admin.list_topics()
-        mine = [name for name in names if name.startswith(settings.topic_prefix)]
+        mine = [name for name in names if settings.topic_prefix in name]
         if mine:
             await admin.delete_topics(mine, timeout_ms=30_000)
     finally:

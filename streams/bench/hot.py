@@ -10,9 +10,9 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from streams.bench.broker import broker, installation
+from streams.bench.broker import installation
 from streams.bench.processes import listener, machine
-from streams.bench.reserve import TOPICS, Job, Ours, Run, Say, one
+from streams.bench.reserve import Job, Ours, Run, Say, alone
 from streams.settings import Settings
 
 UNIFORM = 10_000
@@ -28,10 +28,8 @@ async def measure(
     for nth in range(1, job.runs + 1):
         for skus, done in runs.items():
             its = installation(settings, "hot")
-            side = Ours(its)
             say = Say(progress, f"run {nth} of {job.runs}, {skus:,} SKUs")
-            async with broker(its, (*TOPICS, *side.topics)) as connected:
-                done.append(await one(connected, side, job.records, skus, say))
+            done.append(await alone(its, Ours(its), job.records, skus, say))
     hot, uniform = runs[1], runs[UNIFORM]
     return {
         "ratio_to_uniform": round(

@@ -37,10 +37,21 @@ class ProcessEnded(Unavailable):
 
 
 class Child:
-    """A process started for a measurement, as a context; its output goes to a file of its own."""
+    """
+    A process started for a measurement, as a context; its output goes to a file of its own.
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    A *folder* is its own too, and goes when it has gone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        folder: "tempfile.TemporaryDirectory[str] | None" = None,
+    ) -> None:
         self.name = name
+        self._folder = folder
         self._argv = list(argv)
         self._env = {**os.environ, **env}
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed when the process is gone
@@ -60,14 +71,16 @@ class Child:
     ) -> None:
         process = self._running()
         if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
+            self.go()
             process.terminate()
             try:
                 process.wait(_ENDS_WITHIN_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                self._signal(signal.SIGKILL)
                 process.wait()
         self._said.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def pid(self) -> int:
@@ -75,12 +88,12 @@ class Child:
         return self._running().pid
 
     def hold(self) -> None:
-        """Let it stand still until `go`."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Let it, and what it has started, stand still until `go`."""
+        self._signal(signal.SIGSTOP)
 
     def go(self) -> None:
         """Let it go on."""
-        self._running().send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def ended(self) -> bool:
         """Has it ended without an error? Raises ProcessEnded if it failed."""
@@ -105,6 +118,11 @@ class Child:
         self._said.seek(max(0, self._said.tell() - _LAST_WORDS))
         return self._said.read().decode(errors="replace").strip()
 
+    def _signal(self, number: signal.Signals) -> None:
+        """Tell it and what it has started, which is of its group as long as nobody has moved."""
+        if self._running().poll() is None:  # not reaped, so the group is still its own
+            os.killpg(self.pid, number)
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise AssertionError(f"{self.name} was not started")
@@ -112,13 +130,22 @@ class Child:
 
 
 class Sampler(threading.Thread):
-    """Reads the CPU of some processes over and over: then it is known for any span."""
+    """
+    Reads the CPU of some processes over and over: then it is known for any span.
+
+    A name stands for one or more processes, each with what it has started before the sampling; None
+    among them is a process that is unknown, and makes the whole name's figure unknown.
+    """
 
     EVERY_S = 0.02
 
-    def __init__(self, pids: Mapping[str, int | None]) -> None:
+    def __init__(self, pids: Mapping[str, Sequence[int | None]]) -> None:
         super().__init__(daemon=True)
-        self._pids = pids
+        self._pids = {
+            name: [each for pid in its if pid is not None for each in family(pid)]
+            for name, its in pids.items()
+            if None not in its
+        }
         self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
         self._enough = threading.Event()
 
@@ -138,9 +165,11 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         """Sample until the context ends."""
         while not self._enough.wait(self.EVERY_S):
-            for name, pid in self._pids.items():
-                if pid is not None and (used := cpu_s(pid)) is not None:
-                    self._samples[name].append((time.time() * 1000, used))
+            for name, its in self._pids.items():
+                used = [cpu_s(pid) for pid in its]
+                if used[0] is not None:
+                    taken = sum(each for each in used if each is not None)
+                    self._samples[name].append((time.time() * 1000, taken))
 
     def between(self, name: str, first_ms: float, last_ms: float) -> float | None:
         """Return the CPU seconds *name* took between two moments of the wall clock."""
@@ -162,14 +191,30 @@ def _at(samples: Sequence[tuple[float, float]], moment_ms: float) -> float:
     return before[1]
 
 
-def cpu_s(pid: int) -> float | None:
-    """Return the CPU seconds, user and system, that a process and its threads have taken."""
+def cpu_s(pid: int, *, ended: bool = False) -> float | None:
+    """
+    Return the CPU seconds, user and system, that a process and its threads have taken.
+
+    With *ended* also those of its children that have ended.
+    """
     try:
         # The name in brackets may hold anything; what follows it is numbers.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    return sum(map(int, fields[11 : 15 if ended else 13])) * _TICK_S
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all below it that are running."""
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        for below in (_PROC / str(parent)).glob("task/*/children"):
+            try:
+                found += map(int, below.read_text().split())
+            except OSError:  # it has ended
+                continue
+    return found
 
 
 def memory_mib(pid: int) -> float | None:

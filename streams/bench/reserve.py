@@ -14,7 +14,7 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple, Protocol
@@ -39,7 +39,7 @@ from streams.bench.broker import (
     stamped,
 )
 from streams.bench.commands import PLENTY, OrderKeeper, holds, receipts
-from streams.bench.processes import Child, Sampler, listener, machine, memory_mib
+from streams.bench.processes import Child, Sampler, family, listener, machine, memory_mib
 from streams.engine.partitions import partitioner
 from streams.settings import Settings
 from streams.topics import (
@@ -108,7 +108,7 @@ class Run(NamedTuple):
 
 
 class Side(Protocol):
-    """One of the two that do the job."""
+    """One of those that do the job."""
 
     @property
     def name(self) -> str:
@@ -117,6 +117,10 @@ class Side(Protocol):
     @property
     def topics(self) -> tuple[Topic, ...]:
         """The topics it needs beside those of the job."""
+
+    @property
+    def transactional(self) -> bool:
+        """Does it send in transactions, so that nothing can be read before they are committed?"""
 
     def child(self) -> Child:
         """Return its process, not yet started."""
@@ -136,6 +140,7 @@ class Ours:
 
     name = "orderflow"
     topics = (changelog("stock"),)
+    transactional = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -159,23 +164,36 @@ class Ours:
         return said.order, said.refusal is None
 
 
-class FaustWay:
-    """The idiomatic Faust app in a process of its own."""
+class JsonSide:
+    """
+    A process of its own that reads and writes JSON: `PROGRAM… KAFKA PREFIX PARTITIONS DATADIR`.
 
-    name = "Faust"
-    topics = FAUST_TOPICS
+    It reads `PREFIXstock-commands` from its beginning (StockCommand of `faust_way.py`), and sends
+    to `PREFIXorder-commands` (StockAnswered) and `PREFIXstock-events` (StockMoved). DATADIR is
+    empty, its own, and gone afterwards. *topics* are those it needs beside these and that are made
+    for it; a topic it makes itself has PREFIX in its name.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._datadir = tempfile.TemporaryDirectory()
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        program: Sequence[str],
+        topics: tuple[Topic, ...] = (),
+        env: Mapping[str, str] | None = None,
+        transactional: bool = False,
+    ) -> None:
+        self.name, self.topics, self.transactional = name, topics, transactional
+        self._settings, self._program, self._env = settings, program, env or {}
         self._partition_of = partitioner({STOCK_COMMANDS.name: settings.partitions})
 
     def child(self) -> Child:
-        """`faust worker -l info`, in effect."""
-        settings = self._settings
-        arguments = (settings.kafka, settings.topic_prefix, str(settings.partitions))
-        argv = (sys.executable, "-m", "streams.bench.faust_way", *arguments, self._datadir.name)
-        return Child("the Faust worker", argv, {})
+        """The program, with its arguments."""
+        its = self._settings
+        folder = tempfile.TemporaryDirectory()
+        arguments = (its.kafka, its.topic_prefix, str(its.partitions), folder.name)
+        return Child(self.name, (*self._program, *arguments), self._env, folder)
 
     def receipts(self, skus: int) -> Lanes:
         """The same receipts, as JSON."""
@@ -200,6 +218,12 @@ class FaustWay:
             lane = (STOCK_COMMANDS.name, self._partition_of(STOCK_COMMANDS.name, key))
             lanes.setdefault(lane, []).append((key, orjson.dumps(fields), []))
         return lanes
+
+
+def faust_way(settings: Settings) -> JsonSide:
+    """Return the idiomatic Faust app: `faust worker -l info`, in effect."""
+    program = (sys.executable, "-m", "streams.bench.faust_way")
+    return JsonSide(settings, name="Faust", program=program, topics=FAUST_TOPICS)
 
 
 def _as_json(command: HoldStock) -> dict[str, Any]:
@@ -230,13 +254,12 @@ async def measure(
     for nth in range(1, job.runs + 1):
         for runs, make, records in (
             (ours, Ours, job.records),
-            (faust, FaustWay, job.records_faust),
+            (faust, faust_way, job.records_faust),
         ):
             its = installation(settings, "reserve")
             side = make(its)
             say = Say(progress, f"run {nth} of {job.runs}, {side.name}")
-            async with broker(its, (*TOPICS, *side.topics)) as connected:
-                runs.append(await one(connected, side, records, job.skus, say))
+            runs.append(await alone(its, side, records, job.skus, say))
     took = await latency(settings, job, progress)
     pid = listener(settings.kafka.split(",")[0])
     return {
@@ -268,8 +291,17 @@ class Say:
         self._progress(f"{self._where}: {done:,} of {wanted:,} outcomes")
 
 
-async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> Run:
-    """Do the job once on one side."""
+async def alone(settings: Settings, side: Side, records: int, skus: int, say: Say) -> Run:
+    """Do the job once on one side, on topics that are made for it and gone afterwards."""
+    topics = (*TOPICS, *side.topics)
+    async with broker(settings, topics, committed=side.transactional) as connected:
+        return await one(connected, side, records, skus, say)
+
+
+async def one(
+    broker: Broker, side: Side, records: int, skus: int, say: Say, servers: Sequence[str] = ()
+) -> Run:
+    """Do the job once on one side; the CPU of *servers* (`host:port`) counts with the broker's."""
     warm = min(records // _WARM_SHARE, _WARM_MAX)
     with side.child() as child:
         await receive(broker, side, child, skus, say)
@@ -279,12 +311,12 @@ async def one(broker: Broker, side: Side, records: int, skus: int, say: Say) -> 
         starts = (await broker.ends(ORDER_COMMANDS.name), await broker.ends(STOCK_EVENTS.name))
         child.hold()
         await broker.send(waiting)
-        server = listener(broker.settings.kafka.split(",")[0])
-        with Sampler({"client": child.pid, "broker": server}) as sampler:
+        pids = [listener(each) for each in (broker.settings.kafka.split(",")[0], *servers)]
+        with Sampler({"client": [child.pid], "broker": pids}) as sampler:
             child.go()
             expected = [(since, records) for since in starts]
             await broker.until(expected, child.check, say.count)
-        resident = memory_mib(child.pid)
+        resident = sum(memory_mib(pid) or 0.0 for pid in family(child.pid)) or None
     say("reading everything back")
     answers = await broker.read(ORDER_COMMANDS.name, starts[0])
     events = await broker.read(STOCK_EVENTS.name, starts[1])
@@ -331,10 +363,23 @@ async def _answered(
 
 
 def _compare(side: Side, numbers: range, answers: Sequence[Heard], events: Sequence[Heard]) -> None:
-    """Each command has its one answer, a yes, and its one event; raises CountsDiffer."""
-    asked = Counter(each.order for each in holds(numbers.start, len(numbers), 1))
     said = [side.answered(record) for record in answers]
-    moved = [orjson.loads(record.value) for record in events]
+    compare(side.name, numbers, said, [orjson.loads(record.value) for record in events])
+
+
+def compare(
+    name: str,
+    numbers: range,
+    said: Sequence[tuple[str, bool]],
+    moved: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Each command of *numbers* has its one answer, a yes, and its one event; raises CountsDiffer.
+
+    *said* are orders with whether they were told yes; *moved* are events, of which the order, the
+    quantity and what is still available afterwards are looked at.
+    """
+    asked = Counter(each.order for each in holds(numbers.start, len(numbers), 1))
     found = (
         ("answers", Counter(order for order, _ in said)),
         ("yes answers", Counter(order for order, yes in said if yes)),
@@ -344,14 +389,14 @@ def _compare(side: Side, numbers: range, answers: Sequence[Heard], events: Seque
         if counted != asked:
             missing, more = (asked - counted).total(), (counted - asked).total()
             raise CountsDiffer(
-                f"{side.name}: {len(numbers)} commands, {counted.total()} {what}: "
+                f"{name}: {len(numbers)} commands, {counted.total()} {what}: "
                 f"{missing} are missing and {more} are too many"
             )
     units = sum(1 + number % 3 for number in numbers)
     if (held := sum(each["quantity"] for each in moved)) != units:
-        raise CountsDiffer(f"{side.name}: {units} units were asked for and {held} are held")
+        raise CountsDiffer(f"{name}: {units} units were asked for and {held} are held")
     if any(each["available"] > PLENTY * _RECEIPTS_TRIES for each in moved):
-        raise CountsDiffer(f"{side.name}: more is available than was received")
+        raise CountsDiffer(f"{name}: more is available than was received")
 
 
 def _figured(answers: Sequence[Heard], sampler: Sampler, resident: float | None) -> Run:
@@ -415,7 +460,7 @@ async def latency(settings: Settings, job: Job, progress: Progress) -> dict[str,
                 str(job.skus),
             )
             with (
-                Sampler({"client": child.pid}) as sampler,
+                Sampler({"client": [child.pid]}) as sampler,
                 Child("the sender", argv, environment(its)) as sender,
             ):
 

@@ -9,7 +9,6 @@ holds. A fault that cannot be had on this machine is told as skipped, and the pa
 import asyncio
 import json
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -36,7 +35,7 @@ from streams.chaos.servers import Servers
 from streams.clock import new_id
 from streams.demo import samples
 from streams.demo.watching import gauge
-from streams.ending import end
+from streams.ending import end, unless_ended
 from streams.feed import generated, poison
 from streams.feed.sending import Sender
 from streams.feed.trade import Trade
@@ -67,7 +66,6 @@ _DISK_MIB = 96
 #: A run of the whole house takes about this much.
 MEMORY_MIB = 3_000
 _STILL_LOOKS = 3
-_ASK_AGAIN_AFTER_S = 3.0
 _POISON_TICK_S = 0.5
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -92,14 +90,14 @@ class Load(NamedTuple):
     poison: int
 
 
-def enough_memory() -> None:
+def enough_memory(needed_mib: int = MEMORY_MIB) -> None:
     """Raise Misconfigured where the machine has too little left for a run."""
     lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     left = {name: value for name, _, value in (line.partition(":") for line in lines)}
     mib = int(left["MemAvailable"].split()[0]) // 1024
-    if mib < MEMORY_MIB:
+    if mib < needed_mib:
         raise Misconfigured(
-            f"{mib:,} MiB of memory are available and a run takes {MEMORY_MIB:,}; end something."
+            f"{mib:,} MiB of memory are available and a run takes {needed_mib:,}; end something."
         )
 
 
@@ -123,23 +121,9 @@ async def play_unless_ended(
 
     On SIGINT or SIGTERM everything that was started is ended, and there is no outcome.
     """
-    asked, clearing, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
-    playing = asyncio.create_task(_play_part(around, part, orders, clearing, keep=keep, say=say))
-    ended = asyncio.create_task(asked.wait())
-    await asyncio.wait((playing, ended), return_when=asyncio.FIRST_COMPLETED)
-    if playing.done():
-        await end(ended)
-        return playing.result()
-    # A cancellation can get lost (see `ending`); once it clears up it must not be disturbed.
-    while not playing.done() and not clearing.is_set():
-        playing.cancel()
-        await asyncio.wait((playing,), timeout=_ASK_AGAIN_AFTER_S)
-    await asyncio.wait((playing,))
-    if not playing.cancelled() and (failure := playing.exception()) is not None:
-        raise failure
-    return None
+    clearing = asyncio.Event()
+    playing = _play_part(around, part, orders, clearing, keep=keep, say=say)
+    return await unless_ended(playing, clearing)
 
 
 async def _play_part(
