@@ -24,8 +24,9 @@ Row = dict[str, Any]
 #: Jobs of one page.
 LISTED_MAX = 200
 #: Every question here names its keys. The planner, who has no figures of tables that were filled a
-#: moment ago, would rather read them whole, thousands of times.
-_BY_KEY_ALONE = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+#: moment ago, would rather read them whole, thousands of times. Where it has figures of other jobs
+#: alone, it takes a new one for a single order, and would compare each with all that is said.
+_BY_KEY_ALONE = {"enable_seqscan": "off", "enable_nestloop": "off"}
 _JSON = ("options", "began", "forecast", "verdicts")
 
 
@@ -233,7 +234,10 @@ class Jobs:
     async def settle(self, id_: str, settled: Sequence[Settled]) -> None:
         """Note what was decided."""
         columns: list[list[Any]] = [list(column) for column in zip(*settled, strict=True)]
-        await self._connection.execute(sql("import_settle"), id_, *columns)
+        numbers = columns[0]
+        await self._connection.execute(
+            sql("import_settle"), id_, *columns, min(numbers), max(numbers)
+        )
 
     async def count_settled(self, id_: str) -> int:
         """Return how many orders have a verdict."""
