@@ -6,7 +6,8 @@ which shops it can tell (streams/shipping/telling.py). Here a push becomes a row
 
 Promises. Of a listing at most one row waits beside the one that is on its way: a newer one takes
 the place of an older one, and one that comes late, of a worker that slept, is dropped. So no
-platform is told an older number after a newer one.
+platform is told an older number after a newer one. A queue that is out of order, whoever is at
+fault, holds up the shops that are told by it, and nobody else.
 """
 
 import asyncio
@@ -16,7 +17,9 @@ from typing import Any, Final
 from msgspec import json
 
 from agents.channel_stock import Channel, Push, levels_of
-from schemas.errors import ChannelUnavailable, LedgerUnavailable
+from agents.ports import RefusedByLedger
+from schemas.errors import ChannelUnavailable, LedgerUnavailable, Misconfigured
+from streams.availability.telling import ChannelRefused
 from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 from streams.shipping.accounts import destination_of
@@ -39,15 +42,24 @@ class LevelQueue:
         self._connecting = asyncio.Lock()
 
     async def shops(self) -> frozenset[str]:
-        """Return the shops that a sender can tell, `platform:shop`. Raises Unavailable."""
+        """Return the shops that a sender can tell, `platform:shop`; raises LedgerUnavailable."""
         try:
             rows = await (await self._connected()).fetch(sql("platforms_told"), STOCK)
         except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None
+            said = told(error)
+            if isinstance(said, Misconfigured):
+                # A right that is missing, say: shops with an address of their own are told.
+                said = LedgerUnavailable(f"the queue is out of order: {said}")
+            raise said from None
         return frozenset(row["id"] for row in rows)
 
     async def push(self, channel: Channel, pushes: Sequence[Push]) -> None:
-        """Let them wait for the sender. Raises ChannelUnavailable while PostgreSQL is away."""
+        """
+        Let them wait for the sender.
+
+        Raises ChannelUnavailable while PostgreSQL is away or its queue is out of order, and
+        ChannelRefused where it does not take one of them.
+        """
         levels = levels_of(channel, pushes)
         there = [destination_of(each.platform, each.shop) for each in levels]
         lanes = [f"{to}:{each.theirs}" for to, each in zip(there, levels, strict=True)]
@@ -62,8 +74,10 @@ class LevelQueue:
                 await connection.execute(sql("drop_older"), STOCK, there, lanes)
         except Exception as error:  # noqa: BLE001  `told` sorts them
             said = told(error)
-            if isinstance(said, LedgerUnavailable):
-                raise ChannelUnavailable(f"{channel.name}: {said}") from None
+            if isinstance(said, (LedgerUnavailable, Misconfigured)):
+                said = ChannelUnavailable(f"{channel.name}: {said}")
+            elif isinstance(said, RefusedByLedger):
+                said = ChannelRefused(f"{channel.name}: {said}")
             raise said from None
 
     async def close(self) -> None:

@@ -6,15 +6,17 @@ Promise: what the other side does is never raised, and nothing secret is in a se
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from agents.shipments import Attempt, Told
+from streams.clients.caller import Caller
 from streams.clients.calls import (
     Access,
     Answer,
     Client,
     CredentialsRefused,
     PlatformUnavailable,
+    Request,
     Unreadable,
     Verdict,
 )
@@ -24,6 +26,31 @@ DENIED_AGAIN_S: Final = 30.0
 
 #: Platform and shop -> who is called, and as whom; None: no such shop.
 Accounts = Callable[[str, str], tuple[Client, Access] | None]
+
+
+class Steps(NamedTuple):
+    """How one thing is told: what has to be seen before, and what is asked then."""
+
+    look: Callable[[Access, int], Request] | None
+    #: The bytes are what was seen; empty where nothing had to be.
+    ask: Callable[[Access, bytes, int], Request]
+    #: What an answer to that means.
+    verdict: Callable[[Answer], Verdict]
+
+
+async def taken(caller: Caller, client: Client, access: Access, steps: Steps, lane: str) -> None:
+    """Look where that is needed, then ask the platform to take note; raises as `Caller.once`."""
+    seen = b""
+    if steps.look is not None:
+        seen = await caller.once(client, access, steps.look, _body_of, lane=lane)
+    judging = replace(client, verdict=steps.verdict)
+    await caller.once(
+        judging, access, lambda access, now_ms: steps.ask(access, seen, now_ms), _body_of, lane=lane
+    )
+
+
+def _body_of(answer: Answer) -> bytes:
+    return answer.body
 
 
 async def attempted(shop: str, work: Awaitable[Attempt]) -> Attempt:
@@ -49,13 +76,3 @@ def nobody(platform: str, shop: str) -> Attempt:
 def refused(why: str) -> Attempt:
     """Return a refusal: it would be said again."""
     return Attempt(Told.REFUSED, why)
-
-
-def judging(client: Client, verdict: Callable[[Answer], Verdict]) -> Client:
-    """Return *client* where an answer means what *verdict* says."""
-    return replace(client, verdict=verdict)
-
-
-def body_of(answer: Answer) -> bytes:
-    """Return an answer to be looked into later."""
-    return answer.body

@@ -21,14 +21,7 @@ from agents.shipments import Attempt, Push, Told
 from schemas.errors import MalformedPayload, Rejected
 from schemas.orders import Status
 from streams.adapters import ADAPTERS
-from streams.clients.attempts import (
-    Accounts,
-    attempted,
-    body_of,
-    judging,
-    nobody,
-    refused,
-)
+from streams.clients.attempts import Accounts, Steps, attempted, nobody, refused, taken
 from streams.clients.caller import Caller
 from streams.clients.calls import (
     Access,
@@ -69,26 +62,16 @@ class Shipper:
     async def _told(
         self, client: Client, ships: Shipping, access: Access, parcel: Parcel
     ) -> Attempt:
-        push, seen = parcel.push, b""
+        push, look = parcel.push, ships.look
         if ships.repeats and await self._has(client, access, push):
             return Attempt(Told.ALREADY, "the order has this parcel")
+        steps = Steps(
+            look and (lambda access, now_ms: look(access, push, now_ms)),
+            lambda access, seen, now_ms: ships.ask(access, parcel, seen, now_ms),
+            ships.verdict,
+        )
         try:
-            if ships.look is not None:
-                look = ships.look
-                seen = await self._caller.once(
-                    client,
-                    access,
-                    lambda access, now_ms: look(access, push, now_ms),
-                    body_of,
-                    lane="ship",
-                )
-            await self._caller.once(
-                judging(client, ships.verdict),
-                access,
-                lambda access, now_ms: ships.ask(access, parcel, seen, now_ms),
-                body_of,
-                lane="ship",
-            )
+            await taken(self._caller, client, access, steps, "ship")
         except (RequestRefused, ValueError) as error:
             if await self._has(client, access, push):
                 return Attempt(Told.ALREADY, f"the order has left there already ({error})")

@@ -13,7 +13,7 @@ no harm. Nothing secret is in a sentence.
 
 from agents.channel_stock import Level
 from agents.shipments import Attempt, Told
-from streams.clients.attempts import Accounts, attempted, body_of, judging, nobody, refused
+from streams.clients.attempts import Accounts, Steps, attempted, nobody, refused, taken
 from streams.clients.caller import Caller
 from streams.clients.calls import Access, Client, Listing, RequestRefused, Stocking
 
@@ -42,24 +42,14 @@ class Stocker:
     async def _told(
         self, client: Client, stocks: Stocking, access: Access, level: Level, listing: Listing
     ) -> Attempt:
-        seen = b""
+        look = stocks.look
+        steps = Steps(
+            look and (lambda access, now_ms: look(access, listing, now_ms)),
+            lambda access, seen, now_ms: stocks.ask(access, level, listing, seen, now_ms),
+            stocks.verdict,
+        )
         try:
-            if stocks.look is not None:
-                look = stocks.look
-                seen = await self._caller.once(
-                    client,
-                    access,
-                    lambda access, now_ms: look(access, listing, now_ms),
-                    body_of,
-                    lane="stock",
-                )
-            await self._caller.once(
-                judging(client, stocks.verdict),
-                access,
-                lambda access, now_ms: stocks.ask(access, level, listing, seen, now_ms),
-                body_of,
-                lane="stock",
-            )
+            await taken(self._caller, client, access, steps, "stock")
         except (RequestRefused, ValueError) as error:
             return refused(f"{level.theirs} = {level.quantity}: {error}")
         return Attempt(Told.TAKEN)

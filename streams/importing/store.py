@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Rejected
 from streams.importing.forecast import Existing, Forecast
 from streams.importing.planning import Reading
 from streams.postgres.connecting import connected
@@ -24,8 +24,9 @@ Row = dict[str, Any]
 #: Jobs of one page.
 LISTED_MAX = 200
 #: Every question here names its keys. The planner, who has no figures of tables that were filled a
-#: moment ago, would rather read them whole, thousands of times.
-_BY_KEY_ALONE = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+#: moment ago, would rather read them whole, thousands of times. Where it has figures of other jobs
+#: alone, it takes a new one for a single order, and would compare each with all that is said.
+_BY_KEY_ALONE = {"enable_seqscan": "off", "enable_nestloop": "off"}
 _JSON = ("options", "began", "forecast", "verdicts")
 
 
@@ -115,11 +116,9 @@ class Jobs:
     @asynccontextmanager
     async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
         """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        secret = settings.postgres_reader if reads else settings.postgres_operations
-        if secret is None:
-            which = "READER" if reads else "OPERATIONS"
-            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address imports stand in.")
-        dsn = secret.get_secret_value()
+        dsn = settings.address_as(
+            "reader" if reads else "operations", "the address imports stand in"
+        )
         async with connected(dsn, name="orderflow-import", **_BY_KEY_ALONE) as connection:
             yield cls(connection)
 
@@ -233,7 +232,10 @@ class Jobs:
     async def settle(self, id_: str, settled: Sequence[Settled]) -> None:
         """Note what was decided."""
         columns: list[list[Any]] = [list(column) for column in zip(*settled, strict=True)]
-        await self._connection.execute(sql("import_settle"), id_, *columns)
+        numbers = columns[0]
+        await self._connection.execute(
+            sql("import_settle"), id_, *columns, min(numbers), max(numbers)
+        )
 
     async def count_settled(self, id_: str) -> int:
         """Return how many orders have a verdict."""

@@ -97,12 +97,12 @@ ORDER BY number
 LIMIT $3;
 
 -- name: import_settle
--- Note what was decided of these orders ($2 numbers).
+-- Note what was decided of these orders ($2 numbers, from $6 to $7: a page, and not the whole job).
 UPDATE import_orders AS one
 SET verdict = said.verdict, field = said.field, reason = said.reason
 FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[])
     AS said (number, verdict, field, reason)
-WHERE one.import = $1 AND one.number = said.number;
+WHERE one.import = $1 AND one.number BETWEEN $6 AND $7 AND one.number = said.number;
 
 -- name: import_settled
 -- How many orders of a job have a verdict.

@@ -33,7 +33,10 @@ RECOVERY = {
     "memory_mib",
     "open_orders",
 }
-FLOW = {"orders", "rate", "row_p50_ms", "row_p99_ms", "verdict_p99_ms", "workers_cpu_us"}
+FLOW = {
+    "orders", "rate", "row_p50_ms", "row_p99_ms", "verdict_p99_ms", "intake_p99_ms",
+    "keepers_p99_ms", "ledger_p99_ms", "exceptions", "workers_cpu_us",
+}  # fmt: skip
 MACHINE = {"cores", "cpu", "memory", "python", "kafka"}
 
 
@@ -96,11 +99,13 @@ def test_every_hold_runs_out_after_its_deadline_and_none_before(stack: dict[str,
 
 
 def test_a_small_flow_brings_every_order_to_postgres(stack: dict[str, str]):
-    figures = bench(stack, "flow", "--rate", "50", "--seconds", "2", "--workers", "1")
+    figures = bench(stack, "flow", "--rate", "50", "--seconds", "2", "--burst", "500")
 
     assert figures.keys() >= FLOW
     assert figures["orders"] == 250
     assert figures["row_p50_ms"] <= figures["row_p99_ms"] <= figures["row_max_ms"]
+    # Messages that nobody can read came among them, and every one is in the queue.
+    assert figures["exceptions"] == 500
 
 
 def test_a_missing_answer_is_no_figure():

@@ -16,10 +16,12 @@ import pytest
 
 from agents.channel_stock import Channel, Push
 from agents.deliveries import BreakerRule
+from schemas.errors import ChannelUnavailable, LedgerUnavailable
 from schemas.reference import Shop
 from streams import roles
 from streams.availability import channels
 from streams.availability.levels import LevelQueue
+from streams.availability.telling import ChannelRefused
 from streams.delivering.store import Store
 from streams.exceptions import queue
 from tests.integration import shop
@@ -191,6 +193,33 @@ async def test_numbers_are_forgotten_after_a_day_and_what_a_person_has_to_see_is
             assert await store.forget(timedelta(days=30)) == 1
 
     assert await states(database) == {"parked": 1}
+
+
+async def test_a_queue_that_is_out_of_order_holds_up_its_own_shops_and_ends_nothing(
+    database: Database,
+) -> None:
+    async with a_queue(database) as told:
+        await rename(database, "deliveries", "elsewhere")
+        await rename(database, "delivery_destinations", "elsewhere_too")
+        # It is asked again, as one that is away: the other shops' way is not this one.
+        with pytest.raises(ChannelUnavailable, match=r"\(42P01\)"):
+            await told.push(CHANNEL, [a_push(1, 9)])
+        with pytest.raises(LedgerUnavailable, match=r"\(42P01\)"):
+            await told.shops()
+
+        await rename(database, "elsewhere", "deliveries")
+        await rename(database, "elsewhere_too", "delivery_destinations")
+        # What it does not take is refused, so that the other listings of its shop are told.
+        with pytest.raises(ChannelRefused):
+            await told.push(CHANNEL, [a_push(1, 9, "LA\0MP")])
+        await told.push(CHANNEL, [a_push(1, 9)])
+
+    assert await waiting(database) == [9]
+
+
+async def rename(database: Database, table: str, name: str) -> None:
+    async with database.connected() as owner:
+        await owner.execute(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 @pytest.fixture
