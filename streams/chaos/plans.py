@@ -24,9 +24,10 @@ _PART_APART = 1_000_003
 #: One fault of each line, for a run that must be short.
 _SLICE = (
     ("kill", "kill-keepers", "keeper-before-letters", "keeper-mid-batch", "keeper-after-letters",
-     "keeper-after-changelog", "intake-before-ack", "intake-after-ack"),
+     "keeper-after-changelog", "intake-before-ack", "intake-after-ack", "gateway-before-ack",
+     "gateway-after-ack"),
     ("stop-9",),
-    ("broker-kill", "broker-away-6", "kafka-reset"),
+    ("broker-kill", "broker-away-6", "kafka-reset", "sends-cut"),
     ("postgres-restart", "postgres-kill", "ledger-before-commit", "ledger-after-commit",
      "postgres-reset", "redis-emptied"),
 )  # fmt: skip

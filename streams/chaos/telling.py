@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from streams.chaos.watching import told
+
 
 def lines(outcome: dict[str, Any]) -> Iterator[str]:
     """Yield the outcome of one part, as lines for a person."""
@@ -10,11 +12,19 @@ def lines(outcome: dict[str, Any]) -> Iterator[str]:
     fed = outcome["fed"]
     counted = ", ".join(f"{name} {count:,}" for name, count in fed["counts"].items())
     yield f"{fed['messages']:,} messages about {outcome['orders']:,} orders: {counted}."
+    answers = ", ".join(f"{said} {count:,}" for said, count in sorted(outcome["answers"].items()))
+    yield f"Pushes to the gateway, by what they were answered: {answers}."
     for name, line in outcome["lines"].items():
         yield (
-            f"Line to {name}: {line['bytes'] / 2**20:,.1f} MiB, {line['cut']} cut in a COMMIT, "
+            f"Line to {name}: {line['bytes'] / 2**20:,.1f} MiB, {line['cut']} cut, "
             f"{line['resets']} reset."
         )
+    yield from told(outcome["footprints"])
+    calm = "no worker had a reason to repeat" if outcome["calm"] else "workers had reason to"
+    yield (
+        f"{outcome['repeats']:,} letters came twice, {outcome['foreign_writes']:,} writes were "
+        f"foreign; {calm}."
+    )
     struck = [each for each in outcome["faults"] if each["outcome"] == "struck"]
     tried = len(outcome["faults"])
     yield f"{len(struck)} of {tried} faults struck, {outcome['restarts']} restarts."

@@ -15,13 +15,15 @@ from schemas.errors import Rejected
 from streams.adapters import ADAPTERS
 from streams.chaos import act, plans
 from streams.chaos.faults import FAULTS
-from streams.chaos.links import Link
+from streams.chaos.links import Link, produces
 from streams.engine.failpoints import NAMES
 from streams.feed import poison
 from tests.integration.databases import ROOT
 
-#: Where the three that keep the house's word can be told to die.
-NAMES_OF_THE_KEEPING = {name for name in NAMES if name.startswith(("keeper", "intake", "ledger"))}
+#: Where those that keep the house's word can be told to die.
+NAMES_OF_THE_KEEPING = {
+    name for name in NAMES if name.startswith(("keeper", "intake", "ledger", "gateway"))
+}
 
 
 @pytest.mark.parametrize("plan", ["slice", "whole", "deep", "soak"])
@@ -37,14 +39,12 @@ def test_whole_has_every_fault_once_and_the_slices_meet_all_of_their_kinds() -> 
     met = {step.fault for seed in range(200) for step in plans.parts("slice", seed)[0].steps}
     assert met == NAMES_OF_THE_KEEPING | {
         "kill", "kill-keepers", "stop-9", "broker-kill", "broker-away-6", "kafka-reset",
-        "postgres-restart", "postgres-kill", "postgres-reset", "redis-emptied",
+        "sends-cut", "postgres-restart", "postgres-kill", "postgres-reset", "redis-emptied",
     }  # fmt: skip
 
 
-def test_every_failpoint_of_keepers_intake_and_ledger_is_a_fault() -> None:
-    assert {name for name in NAMES if name.startswith(("keeper", "intake", "ledger"))} <= set(
-        FAULTS
-    )
+def test_every_failpoint_of_the_keeping_is_a_fault() -> None:
+    assert set(FAULTS) >= NAMES_OF_THE_KEEPING
 
 
 def test_an_unknown_fault_is_named_and_nothing_is_started() -> None:
@@ -68,17 +68,26 @@ def test_a_fault_that_did_not_hit_or_poison_that_vanished_is_no_yes() -> None:
         "fed": {"messages": 10, "acknowledged": 10},
         "rest_s": 1.0,
         "poison": 2,
+        "calm": False,
+        "foreign_writes": 0,
     }
-    assert act.judged(played, 2, holds=True) == {"ok": True, "complete": True, "against": []}
-    for spoilt, parked, holds in (
-        (played, 1, True),
-        (played, 2, False),
-        (played | {"rest_s": None}, 2, True),
-        (played | {"faults": [{"outcome": "missed"}]}, 2, True),
-        (played | {"fed": {"messages": 10, "acknowledged": 9}}, 2, True),
+    calm = played | {"calm": True}
+    right = {"ok": True, "complete": True, "against": []}
+    assert act.judged(played, 2, 7, holds=True) == right
+    assert act.judged(calm, 2, 0, holds=True) == right
+    for spoilt, parked, repeats, holds in (
+        (played, 1, 0, True),
+        (played, 2, 0, False),
+        (played | {"rest_s": None}, 2, 0, True),
+        (played | {"faults": [{"outcome": "missed"}]}, 2, 0, True),
+        (played | {"faults": [{"outcome": "wrong"}]}, 2, 0, True),
+        (played | {"fed": {"messages": 10, "acknowledged": 9}}, 2, 0, True),
+        # Nobody ended, and something was said twice all the same.
+        (calm, 2, 1, True),
+        (calm | {"foreign_writes": 1}, 2, 0, True),
     ):
-        assert not act.judged(spoilt, parked, holds=holds)["ok"]
-    skipped = act.judged(played | {"faults": [{"outcome": "skipped"}]}, 2, holds=True)
+        assert not act.judged(spoilt, parked, repeats, holds=holds)["ok"]
+    skipped = act.judged(played | {"faults": [{"outcome": "skipped"}]}, 2, 0, holds=True)
     assert skipped["ok"]
     assert not skipped["complete"]
 
@@ -140,7 +149,7 @@ async def test_a_commit_is_cut_before_the_server_hears_it_or_after(
     server, heard = await _echo()
     async with Link("echo", server.sockets[0].getsockname()) as link:
         reader, writer = await asyncio.open_connection(*link.address)
-        link.cut_commit("before" if when == "before" else "after")
+        link.cut_next("before" if when == "before" else "after")
         writer.write(b"COMMIT;")
         with pytest.raises(OSError):
             await asyncio.wait_for(reader.readexactly(7), 10)
@@ -148,6 +157,21 @@ async def test_a_commit_is_cut_before_the_server_hears_it_or_after(
         server.close()
         await server.wait_closed()
         assert (link.cut, b"".join(heard)) == (1, b"COMMIT;" if reaches else b"")
+
+
+async def test_a_line_to_the_broker_is_cut_in_what_is_to_be_appended_and_in_nothing_else() -> None:
+    server, heard = await _echo()
+    address = server.sockets[0].getsockname()
+    asks, appends = b"\0\0\0\x02\0\x03", b"\0\0\0\x02\0\0"
+    async with server, Link("Kafka", address, counts=produces) as link:
+        reader, writer = await asyncio.open_connection(*link.address)
+        link.cut_next("before")
+        writer.write(asks)
+        assert await reader.readexactly(6) == asks
+        writer.write(appends)
+        with pytest.raises(OSError):
+            await asyncio.wait_for(reader.readexactly(6), 10)
+        assert (link.cut, heard) == (1, [asks])
 
 
 async def test_a_reset_ends_every_connection() -> None:
