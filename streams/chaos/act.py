@@ -33,11 +33,11 @@ from urllib.parse import urlsplit, urlunsplit
 from schemas.errors import Misconfigured, OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
 from streams import check, commanding, stage
-from streams.chaos import faults
+from streams.chaos import faults, telling
 from streams.chaos.crew import Crew
 from streams.chaos.faults import FAULTS, Field, Missed, Skipped, Wrong
 from streams.chaos.links import Link, produces
-from streams.chaos.plans import Part, Step
+from streams.chaos.plans import SOAK, Part, Step
 from streams.chaos.servers import Servers
 from streams.chaos.watching import Counters, Footprints, counters
 from streams.clock import new_id
@@ -52,8 +52,9 @@ from streams.postgres.reads import Reads
 from streams.readiness import HERE, free_ports
 from streams.settings import Settings
 
-#: Orders a second where their number is not given.
-RATE = 100.0
+#: Orders a second where their number is not given, and the most of them in a part that is no soak:
+#: each makes some 45 records, and all are read again for the verdict.
+RATE, ORDERS_MAX = 100.0, 40_000
 #: The load is made for so much more than the faults are expected to take, and these seconds.
 _OUTLASTS, _OUTLASTS_S = 1.15, 5.0
 #: Where the faults take longer all the same, on a busy machine, it goes on by so many orders.
@@ -175,7 +176,8 @@ async def _play_part(
             outcome = await _to_the_verdict(set_, field, part, orders, folder, say)
         finally:
             clearing.set()
-    return {**outcome, "seconds": round(time.monotonic() - began, 1)}
+    outcome["seconds"] = round(time.monotonic() - began, 1)
+    return {**outcome, "row": telling.row(outcome)}
 
 
 async def _to_the_verdict(
@@ -297,7 +299,8 @@ def _by(dsn: str, link: Link) -> str:
 
 def _trade(part: Part, orders: int | None) -> Trade:
     seconds = part.seconds * _OUTLASTS + _OUTLASTS_S
-    count = orders or round(RATE * seconds)
+    most = round(RATE * seconds)
+    count = orders or (most if part.name == SOAK else min(most, ORDERS_MAX))
     return Trade(
         orders=count, rate=count / seconds, seed=part.seed, duplicates=0.1, reorder=0.1,
         cancel=0.1, late_payments=0.03, abandoned=0.03, edited=0.1, shipped=0.4, parcels=0.5,

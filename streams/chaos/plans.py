@@ -32,7 +32,8 @@ _SLICE = (
      "postgres-reset", "redis-emptied"),
 )  # fmt: skip
 
-PLANS = ("slice", "whole", "deep", "soak")
+SOAK = "soak"
+PLANS = ("slice", "whole", "deep", SOAK)
 
 
 class UnknownPlan(Rejected):
@@ -77,7 +78,7 @@ def parts(plan: str, seed: int, soak_s: float = 0.0) -> list[Part]:
             seeds = [seed + nth * _PART_APART for nth in range(DEEP_PARTS)]
             return [_part(f"deep-{n}", one, _shuffled(one)) for n, one in enumerate(seeds, 1)]
         case "soak":
-            return [_part("soak", seed, list(_drawn(seed, soak_s)))]
+            return [_part(SOAK, seed, list(_drawn(seed, soak_s)))]
     names = [name.strip() for name in plan.split(",") if name.strip()]
     if unknown := [name for name in names if name not in FAULTS]:
         raise UnknownPlan(

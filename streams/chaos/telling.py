@@ -5,6 +5,9 @@ from typing import Any
 
 from streams.chaos.watching import told
 
+#: Faults that a row names one by one.
+NAMED_MAX = 8
+
 
 def lines(outcome: dict[str, Any]) -> Iterator[str]:
     """Yield the outcome of one part, as lines for a person."""
@@ -38,3 +41,32 @@ def lines(outcome: dict[str, Any]) -> Iterator[str]:
         f"{outcome['seconds']:.0f} s."
     )
     yield from (f"  {why}" for why in outcome["against"])
+    yield outcome["row"]
+
+
+def row(outcome: dict[str, Any]) -> str:
+    """Return the outcome of one part as a row of the table in docs/proof.md."""
+    faults = outcome["faults"]
+    names = (
+        f"all {len(faults)}"
+        if len(faults) > NAMED_MAX
+        else ", ".join(each["fault"] for each in faults)
+    )
+    missed = [each["fault"] for each in faults if each["outcome"] != "struck"]
+    if missed:
+        names += f"; did not strike: {', '.join(missed)}"
+    fed, answers = outcome["fed"], outcome["answers"]
+    load = (
+        f"{outcome['orders']:,} orders, {fed['messages']:,} messages, "
+        f"{outcome['poison']:,} poison; "
+        f"{answers.get('200', 0):,} of {sum(answers.values()):,} pushes had 2xx; "
+        f"{outcome['check']['records']:,} records"
+    )
+    rest = "never" if outcome["rest_s"] is None else f"{outcome['rest_s']:.0f} s"
+    verdict = "every invariant holds" if outcome["ok"] else "; ".join(outcome["against"])
+    cells = (
+        f"{outcome['seed']}, {outcome['commit']}", f"{outcome['part']}: {names}", load,
+        str(outcome["restarts"]), rest,
+        f"{verdict}; {outcome['repeats']:,} letters came twice; {outcome['seconds'] / 60:.0f} min",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"

@@ -3,21 +3,29 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import asyncpg
 import pytest
+import typer
+from aiokafka.admin import AIOKafkaAdminClient
+from typer.testing import CliRunner
 
 from schemas.errors import Rejected
 from streams.adapters import ADAPTERS
 from streams.chaos import act, plans
 from streams.chaos.faults import FAULTS
 from streams.chaos.links import Link, produces
+from streams.cli import breaking
 from streams.engine.failpoints import NAMES
 from streams.feed import poison
+from tests.integration.conftest import _addresses
 from tests.integration.databases import ROOT
 
 #: Where those that keep the house's word can be told to die.
@@ -188,46 +196,103 @@ async def test_a_reset_ends_every_connection() -> None:
 # --- The command ---------------------------------------------------------------------------------
 
 
-def _chaos(*args: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "streams.cli", "chaos", *args],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 def test_the_faults_are_listed() -> None:
-    listed = json.loads(_chaos("--list", "--json").stdout)
+    app = typer.Typer()
+    breaking.add_to(app)
+
+    listed = json.loads(CliRunner().invoke(app, ["--list", "--json"]).stdout)
+
     assert listed == {name: fault.does for name, fault in FAULTS.items()}
 
 
 def test_a_plan_that_does_not_exist_is_refused() -> None:
-    done = _chaos("--plan", "everything")
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "chaos", "--plan", "everything"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 2
     assert "--list" in done.stderr
 
 
 @pytest.mark.stack
 @pytest.mark.alone
-def test_a_run_that_is_interrupted_gives_no_verdict_and_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize(
+    "in_a_fault",
+    [
+        # While the stage is made: its database is there.
+        False,
+        # The broker is away, and nobody can remove a topic before it is back; all processes are
+        # there, and what is mounted under their logs.
+        True,
+    ],
+)
+def test_a_run_that_is_interrupted_gives_no_verdict_and_leaves_nothing_behind(
+    in_a_fault: bool,
+) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "streams.cli", "chaos", "--plan", "kill", "--seed", "1", "--json"],
+        [
+            sys.executable, "-m", "streams.cli", "chaos", "--plan", "broker-away-70",
+            "--seed", "1", "--orders", "200", "--json",
+        ],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
-    said = [process.stderr.readline(), process.stderr.readline()]
-    until = time.monotonic() + 60
-    while not _workers(process.pid) and time.monotonic() < until:
-        time.sleep(0.1)
-    workers = _workers(process.pid)
+    said = []
+    if in_a_fault:
+        while "begins" not in (line := process.stderr.readline()):
+            assert line, said
+            said.append(line)
+        _until(lambda: not _is_there(KAFKA))
+    else:
+        _until(lambda: bool(asyncio.run(_left_behind())))
+    workers = _children(process.pid)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
+
     assert process.returncode == 130, (said, err)
     assert not out
     assert "no verdict" in err
-    assert workers
+    assert len(workers) > 4 or not in_a_fault
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert "orderflow-chaos" not in Path("/proc/mounts").read_text()
+    assert asyncio.run(_left_behind()) == []
 
 
-def _workers(pid: int) -> list[int]:
+KAFKA = "ORDERFLOW_KAFKA"
+
+
+def _is_there(name: str) -> bool:
+    host, _, port = _addresses()[name].partition(":")
+    with socket.socket() as link:
+        return link.connect_ex((host, int(port))) == 0
+
+
+def _until(done: Callable[[], bool], within_s: float = 60) -> None:
+    until = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _children(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children]
+
+
+async def _left_behind() -> list[str]:
+    """Return the topics and databases of chaos that are on the stack."""
+    told = _addresses()
+    admin = AIOKafkaAdminClient(bootstrap_servers=told[KAFKA])
+    await admin.start()
+    try:
+        topics = [name for name in await admin.list_topics() if name.startswith("chaos-")]
+    finally:
+        await admin.close()
+    connection = await asyncpg.connect(told["ORDERFLOW_POSTGRES_OWNER"])
+    try:
+        rows = await connection.fetch(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'orderflow\\_chaos\\_%'"
+        )
+    finally:
+        await connection.close()
+    return [*topics, *(row["datname"] for row in rows)]
