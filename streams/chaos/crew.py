@@ -30,7 +30,7 @@ KINDS: Final[Mapping[str, Sequence[str]]] = {
 RESTART_AFTER_S = 0.5
 #: SIGTERM to SIGKILL, s.
 GRACE_S = 15.0
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.1
 _LAST_WORDS = 1_500
 
 
@@ -57,7 +57,8 @@ class Worker:
         self._always: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._started = asyncio.Event()
+        #: How many processes were begun, each with the environment of that moment, and which runs.
+        self._begun = self._running = 0
 
     def start(self) -> None:
         """Keep a process running from now on."""
@@ -66,14 +67,14 @@ class Worker:
     async def _keep(self) -> None:
         while True:
             env, self._once = {**self._env, **self._always, **self._once}, {}
+            self._begun += 1
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "streams.cli", *KINDS[self.kind],
                     env=env, stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
-            self._started.set()
+            self._running = self._begun
             code = await self._process.wait()
-            self._started.clear()
             if code == EXIT_MISCONFIGURED:
                 raise Unavailable(f"{self.name} refuses to start: {self.last_words()}")
             self.restarts += 1
@@ -100,8 +101,12 @@ class Worker:
     async def again(self, once: Mapping[str, str] | None = None) -> None:
         """End the process by SIGTERM and start the next, with *once* in its environment."""
         self._once = dict(once or {})
-        await self._end_process()
-        await self._started.wait()
+        wanted = self._begun + 1
+        # One that was being begun meanwhile has not got it, and is ended too.
+        while self._running < wanted:
+            self.check()
+            await self._end_process()
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def from_now_on(self, env: Mapping[str, str]) -> None:
         """Give every later process *env*, instead of what was given before."""

@@ -84,7 +84,10 @@ def _(battery: Chaos, mutant: Mutant, tree: Path, _known: bool) -> Verdict | Non
 def _(battery: Tests, mutant: Mutant, tree: Path, _known: bool) -> Verdict | None:
     if battery.stack:
         _know_the_stack(tree)
-    done = _run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rf", *battery.names)
+    done = _run(
+        tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--force-reruns", "0", "-rf",
+        *battery.names,
+    )  # fmt: skip
     if done.returncode == 0:
         return None
     failed = [
@@ -96,7 +99,7 @@ def _(battery: Tests, mutant: Mutant, tree: Path, _known: bool) -> Verdict | Non
         raise AssertionError(f"the tests do not run: {done.stdout}{done.stderr}")
     red = [test for test in failed if test.startswith(mutant.red)]
     test = (red or failed)[0].partition("[")[0]
-    return Verdict(test, f"{len(failed)} tests", "\n".join(failed))
+    return Verdict(test, f"{len(failed)} failed", "\n".join(failed))
 
 
 def is_red(mutant: Mutant, verdict: Verdict) -> bool:

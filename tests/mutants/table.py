@@ -91,6 +91,17 @@ def planted(mutant: Mutant, into: Path) -> Path:
     return into
 
 
+_KEEPER = "tests/integration/test_engine_keeper.py"
+_OWN_WORD = f"{_KEEPER}::test_where_a_keeper_goes_on_is_its_own_word_and_not_its_groups"
+_NEW_GROUP = f"{_KEEPER}::test_a_new_group_on_a_filled_topic_loses_nothing"
+_LOST_CHANGELOG = f"{_KEEPER}::test_t55_a_changelog_that_is_lost_is_made_again_from_the_inbox"
+_SEEK = Edit(
+    "streams/engine/keeper.py",
+    "            known[tp] = part.state.position\n        return known\n",
+    "            known[tp] = part.state.position\n"
+    "        return await self.consumer.committed(list(known))\n",
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the last record of a key wins",
@@ -304,16 +315,35 @@ MUTANTS: tuple[Mutant, ...] = (
         "seek to the committed offset instead of the position",
         12,
         "a keeper goes on where its changelog says, whatever the group has committed",
-        ("tests/integration/test_engine_keeper.py",),
+        (_OWN_WORD,),
+        (_SEEK,),
+        Tests((_OWN_WORD,), stack=True),
+    ),
+    Mutant(
+        "seek to the committed offset, and ask for nothing again",
+        12,
+        "the same, where what the seek passes over is not asked for again either",
+        (_NEW_GROUP, _LOST_CHANGELOG),
         (
+            _SEEK,
             Edit(
-                "streams/engine/keeper.py",
-                "            known[tp] = part.state.position\n        return known\n",
-                "            known[tp] = part.state.position\n"
-                "        return await self.consumer.committed(list(known))\n",
+                "streams/engine/rounds.py",
+                "        await self.consumer.seek_to(seeks)\n        if not self._expected:\n",
+                "        told = {tp: at for tp, at in seeks.items() if starts[tp] is not None}\n"
+                "        await self.consumer.seek_to(told)\n        if not self._expected:\n",
+            ),
+            Edit(
+                "streams/engine/rounds.py",
+                "            if records[0].offset <= position or",
+                "            if records[0].offset >= 0 or",
+            ),
+            Edit(
+                "streams/engine/rounds.py",
+                "        if stuck and self.rounds.idle:\n",
+                "        if stuck and self.rounds.full:\n",
             ),
         ),
-        Tests(("tests/integration/test_engine_keeper.py",), stack=True),
+        Tests((_NEW_GROUP, _LOST_CHANGELOG), stack=True),
     ),
     Mutant(
         "records below the position are decided again",
