@@ -37,7 +37,7 @@ _CUT_WITHIN_S = 60.0
 #: What is cut on the line to a server.
 _CUT = {"postgres": "COMMITs", "kafka": "sends"}
 #: What was acknowledged before a broker ended is answered within this.
-_LAST_ANSWERS_S = 1.0
+_LAST_ANSWERS_S = 2.0
 _KIB = 1024
 _FAKETIME = (
     Path(__file__).parents[2] / ".local" / "tools" / "libfaketimeMT.so.1",
