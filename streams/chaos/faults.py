@@ -216,6 +216,9 @@ async def _crash_of(field: Field, dice: Random, *, server: Server) -> str:
 
 async def _outage_of(field: Field, _: Random, *, server: Server, seconds: float) -> str:
     servers = _ours(field, server)
+    if server == "kafka":
+        # What it promises meanwhile is looked at, so it has to be there.
+        await asyncio.gather(*(_ready(gateway) for gateway in field.crew.gateways))
     await servers.stop(server)
     try:
         said = await _no_promise(field, seconds) if server == "kafka" else await _silence(seconds)
