@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -39,6 +40,7 @@ _CUT = {"postgres": "COMMITs", "kafka": "sends"}
 #: What was acknowledged before a broker ended is answered within this.
 _LAST_ANSWERS_S = 2.0
 _KIB = 1024
+_FILL_BYTES = 64 * _KIB
 _FAKETIME = (
     Path(__file__).parents[2] / ".local" / "tools" / "libfaketimeMT.so.1",
     *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
@@ -182,18 +184,18 @@ async def _other_clock(field: Field, dice: Random, *, ahead: str) -> str:
 async def _disk_full(field: Field, _: Random) -> str:
     if field.disk is None:
         raise Skipped("a small file system can be mounted by root only")
-    filler, left = field.disk / "filler", 0
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(64 * _KIB))
-                file.flush()
-        except OSError:
-            left = shutil.disk_usage(field.disk).free  # full, as intended
+    filler = field.disk / "filler"
     try:
+        # Unbuffered: what a buffer could not write it would try once more when it is closed.
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(_FILL_BYTES))
+        left = shutil.disk_usage(field.disk).free
+        if left > _FILL_BYTES:
+            raise Missed(f"{left // _KIB} KiB were still free under logs and snapshots")
         await asyncio.sleep(15)
     finally:
-        filler.unlink()
+        filler.unlink(missing_ok=True)
     return f"{left // _KIB} KiB were free under logs and snapshots for 15 s"
 
 
