@@ -161,12 +161,27 @@ def say(sentence: str) -> None:
 
 
 def kafka_answers(state: State) -> bool:
-    """Ask for the metadata of the cluster (v1, no topics) and expect at least one broker in it."""
-    request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+    """
+    Ask for the metadata of the cluster (v2, no topics) and expect our own cluster in it.
+
+    Two checkouts that start at once may take the same port for free: then one broker has it, and
+    the other's clients must not be sent there.
+    """
+    request = struct.pack(">hhihi", 3, 2, 1, -1, 0)
     with socket.create_connection((HOST, state.section("ports")["kafka"]), timeout=2) as link:
         link.sendall(struct.pack(">i", len(request)) + request)
-        size, correlation, brokers = struct.unpack(">iii", link.recv(12, socket.MSG_WAITALL))
-    return bool(size > 8 and correlation == 1 and brokers > 0)
+        (size,) = struct.unpack(">i", link.recv(4, socket.MSG_WAITALL))
+        said = link.recv(size, socket.MSG_WAITALL)
+    correlation, brokers = struct.unpack(">ii", said[:8])
+    return correlation == 1 and brokers > 0 and kafka_cluster().encode() in said
+
+
+def kafka_cluster() -> str:
+    """Return the id that our data folder was formatted with; nothing where Docker has the data."""
+    file = LOCAL / "kafka" / "data" / "meta.properties"
+    lines = file.read_text().splitlines() if file.exists() else []
+    said = dict(line.partition("=")[::2] for line in lines)
+    return said.get("cluster.id", "")
 
 
 def postgres_answers(state: State) -> bool:

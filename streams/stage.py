@@ -38,6 +38,7 @@ _NEEDED = ("owner", "ledger", "reader", "callbacks")
 class Stage(NamedTuple):
     """A fresh installation."""
 
+    play: Play
     settings: Settings
     #: What its processes find in their environment, beside ours.
     env: Mapping[str, str]
@@ -61,26 +62,35 @@ class Stage(NamedTuple):
         ]
 
 
-async def build(around: Settings, play: Play, entries: list[Written]) -> Stage:
-    """Make a fresh installation ready: topics, database, reference data."""
+def planned(around: Settings, play: Play) -> Stage:
+    """Return how the next stage of *play* is called, and where it is; nothing is made yet."""
     given = _addresses(around)
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
     prefix, database = f"{play}-{stamp}-", f"{_database(play)}{stamp}"
     dsns = {f"postgres_{name}": _elsewhere(dsn, database) for name, dsn in given.items()}
     secrets = {name: SecretStr(dsn) for name, dsn in dsns.items()}
     settings = load(topic_prefix=prefix, partitions=PARTITIONS, slot="", **secrets)
-    await remove_earlier(around, play)
-    await _create_database(given["owner"], database)
-    roles = {name: schema.role_of(dsn) for name, dsn in given.items() if name != "owner"}
-    await schema.migrate(dsns["postgres_owner"], **roles)
-    await admin.apply(settings)
-    await reference.apply(settings, entries, prune=False)
     env = {
         "ORDERFLOW_TOPIC_PREFIX": prefix,
         "ORDERFLOW_PARTITIONS": str(PARTITIONS),
         **{f"ORDERFLOW_{name.upper()}": dsn for name, dsn in dsns.items()},
     }
-    return Stage(settings, env, prefix, database)
+    return Stage(play, settings, env, prefix, database)
+
+
+async def build(around: Settings, stage: Stage, entries: list[Written]) -> None:
+    """
+    Make *stage* ready: topics, database, reference data.
+
+    Whoever is ended in the middle of it removes what is there by `remove`.
+    """
+    given = _addresses(around)
+    await remove_earlier(around, stage.play)
+    await _create_database(given["owner"], stage.database)
+    roles = {name: schema.role_of(dsn) for name, dsn in given.items() if name != "owner"}
+    await schema.migrate(stage.env["ORDERFLOW_POSTGRES_OWNER"], **roles)
+    await admin.apply(stage.settings)
+    await reference.apply(stage.settings, entries, prune=False)
 
 
 async def remove(around: Settings, stage: Stage) -> None:

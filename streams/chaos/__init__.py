@@ -3,9 +3,10 @@ Chaos: the whole house under load, broken on purpose by a seeded plan, and count
 
     plans.py     what is broken, in which order and when: a function of a name and a seed
     faults.py    each fault: what it does, what it needs, and how it shows that it struck
-    crew.py      the worker processes: killed, stopped, made more and fewer, started again
+    crew.py      workers and gateway: killed, stopped, made more and fewer, started again
     links.py     the lines between workers and servers, which can be slow, silent or cut
     servers.py   Kafka, PostgreSQL and Redis of `deploy/stack.py`: stopped, killed, restarted
+    watching.py  what the processes count meanwhile, and how much memory they take
     act.py       one run, from the empty stage to the verdict
     telling.py   what it says
 

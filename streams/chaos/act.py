@@ -2,8 +2,12 @@
 One part of a plan, in order: the stage, the crew, the load, the faults, the rest, the verdict.
 
 The outcome is yes only if every fault of the part struck, everything that the feed was told is
-taken is found, exactly the poison is parked, the house came to rest in time, and `orderflow check`
-holds. A fault that cannot be had on this machine is told as skipped, and the part as not complete.
+taken is found, exactly the poison is parked, no letter came twice where no worker had a reason to
+repeat one, the house came to rest in time, and `orderflow check` holds. A fault that cannot be had
+on this machine is told as skipped, and the part as not complete.
+
+However a part ends, also in the middle of a fault: processes that stand still go on and end, lines
+and disks are taken away, servers run again, topics and database are gone.
 """
 
 import asyncio
@@ -17,42 +21,47 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from schemas.errors import Misconfigured, OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
 from streams import check, commanding, stage
-from streams.chaos import faults
+from streams.chaos import faults, telling
 from streams.chaos.crew import Crew
-from streams.chaos.faults import FAULTS, Field, Missed, Skipped
-from streams.chaos.links import Link
-from streams.chaos.plans import Part, Step
+from streams.chaos.faults import FAULTS, Field, Missed, Skipped, Wrong
+from streams.chaos.links import Link, produces
+from streams.chaos.plans import SOAK, Part, Step
 from streams.chaos.servers import Servers
+from streams.chaos.watching import Counters, Footprints, counters
 from streams.clock import new_id
 from streams.demo import samples
 from streams.demo.watching import gauge
 from streams.ending import end, unless_ended
-from streams.feed import generated, poison
+from streams.feed import generated, poison, pushing
+from streams.feed.pushing import Pusher, Pushes
 from streams.feed.sending import Sender
-from streams.feed.trade import Trade
+from streams.feed.trade import SHOP, Trade
 from streams.postgres.reads import Reads
-from streams.readiness import free_ports
+from streams.readiness import HERE, free_ports
 from streams.settings import Settings
 
-#: Orders a second where their number is not given.
-RATE = 100.0
+#: Orders a second where their number is not given, and the most of them in a part that is no soak:
+#: each makes some 45 records, and all are read again for the verdict.
+RATE, ORDERS_MAX = 100.0, 40_000
 #: The load is made for so much more than the faults are expected to take, and these seconds.
 _OUTLASTS, _OUTLASTS_S = 1.15, 5.0
 #: Where the faults take longer all the same, on a busy machine, it goes on by so many orders.
 _MORE_ORDERS = 1_000
 #: One message in so many is poison.
 POISON_EVERY = 100
-#: Processes of intake, ledger and availability; keepers are in `faults`.
-OTHERS = 2
+#: Processes of intake, ledger and availability, and of the gateway; keepers are in `faults`.
+OTHERS, GATEWAYS = 2, 1
 #: How long the shops hold an unpaid order, s.
 HOLD_FOR_S = 6.0
 #: Everything has come to rest within this after the last fault and the last message, s.
@@ -76,7 +85,7 @@ class Struck(NamedTuple):
     """What came of one step."""
 
     fault: str
-    #: `struck`, `skipped` or `missed`.
+    #: `struck`, `skipped`, `missed` or `wrong`.
     outcome: str
     said: str
     at_s: float
@@ -138,37 +147,51 @@ async def _play_part(
     """Play *part*; *clearing* is set as soon as what was started is being ended."""
     began = time.monotonic()
     async with AsyncExitStack() as cleared:
-        servers = await cleared.enter_async_context(Servers(around))
-        set_ = await stage.build(around, "chaos", samples.reference(round(HOLD_FOR_S * 1000)))
+        set_ = stage.planned(around, "chaos")
         if not keep:
             cleared.push_async_callback(stage.remove, around, set_)
-        folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
-        field = await cleared.enter_async_context(_field(servers, set_, folder))
-        cleared.callback(clearing.set)
-        say(f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.")
-        if not await field.crew.ready(READY_S):
-            raise Unavailable(f"The workers were not ready within {READY_S:.0f} s; see {folder}.")
-        trade = _trade(part, orders)
-        await _receive(set_.settings, trade)
-        say(f"{trade.orders:,} orders at {trade.rate:.0f}/s, {len(part.steps)} faults.")
-        log = folder / "feed.jsonl"
-        played = await _play(set_, field, part, trade, log, say)
-        await field.crew.go_home()
-        say("The workers are sent home; everything is counted again by independent code.")
-        report = await check.run(set_.settings, feed_log=log)
-        async with Reads(set_.env["ORDERFLOW_POSTGRES_READER"]) as reads:
-            parked = await reads.count_parked_open()
+        # It ends before the stage is removed: a server that is away could remove nothing.
+        servers = await cleared.enter_async_context(Servers(around))
+        try:
+            await stage.build(around, set_, samples.reference(round(HOLD_FOR_S * 1000)))
+            folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
+            say(f"Topics {set_.prefix}*, database {set_.database}, logs in {folder}.")
+            field = await cleared.enter_async_context(_field(servers, set_, folder))
+            outcome = await _to_the_verdict(set_, field, part, orders, folder, say)
+        finally:
+            clearing.set()
+    outcome["seconds"] = round(time.monotonic() - began, 1)
+    return {**outcome, "row": telling.row(outcome)}
+
+
+async def _to_the_verdict(
+    set_: stage.Stage, field: Field, part: Part, orders: int | None, folder: Path, say: Say
+) -> dict[str, Any]:
+    if not await field.crew.ready(READY_S):
+        raise Unavailable(f"The workers were not ready within {READY_S:.0f} s; see {folder}.")
+    trade = _trade(part, orders)
+    await _receive(set_.settings, trade)
+    say(f"{trade.orders:,} orders at {trade.rate:.0f}/s, {len(part.steps)} faults.")
+    log = folder / "feed.jsonl"
+    played = await _play(set_, field, part, trade, log, say)
+    await field.crew.go_home()
+    say("The workers are sent home; everything is counted again by independent code.")
+    report = await check.run(set_.settings, feed_log=log)
+    async with Reads(set_.env["ORDERFLOW_POSTGRES_READER"]) as reads:
+        parked = await reads.count_parked_open()
+    found = report.as_json()
+    repeats = found["invariants"]["I7"]["figures"]["repeats"]
     return {
         **played,
         "parked": parked,
-        "seconds": round(time.monotonic() - began, 1),
-        "check": report.as_json(),
+        "repeats": repeats,
+        "check": found,
         "verdict": check.render(report),
-        **judged(played, parked, holds=report.ok),
+        **judged(played, parked, repeats, holds=report.ok),
     }
 
 
-def judged(played: dict[str, Any], parked: int, *, holds: bool) -> dict[str, Any]:
+def judged(played: dict[str, Any], parked: int, repeats: int, *, holds: bool) -> dict[str, Any]:
     """Return `ok`, whether the part is `complete`, and a sentence for everything against it."""
     outcomes = Counter(each["outcome"] for each in played["faults"])
     fed = played["fed"]
@@ -177,6 +200,11 @@ def judged(played: dict[str, Any], parked: int, *, holds: bool) -> dict[str, Any
         for wrong, said in (
             (not holds, "The check found what is named above."),
             (outcomes["missed"], f"{outcomes['missed']} faults did not hit."),
+            (outcomes["wrong"], f"Under {outcomes['wrong']} faults the house did what is wrong."),
+            (
+                played["calm"] and (repeats or played["foreign_writes"]),
+                _twice(repeats, played["foreign_writes"]),
+            ),
             (played["rest_s"] is None, f"No rest within {REST_WITHIN_S:.0f} s."),
             (
                 fed["acknowledged"] != fed["messages"],
@@ -192,6 +220,13 @@ def judged(played: dict[str, Any], parked: int, *, holds: bool) -> dict[str, Any
     return {"ok": not against, "complete": not outcomes["skipped"], "against": against}
 
 
+def _twice(repeats: int, foreign: int) -> str:
+    return (
+        f"{repeats:,} letters came twice and {foreign:,} writes were foreign, and no worker had "
+        "ended, stood still or lost a partition."
+    )
+
+
 @asynccontextmanager
 async def _field(servers: Servers, set_: stage.Stage, folder: Path) -> AsyncIterator[Field]:
     """Start the lines and the crew; end them in good order."""
@@ -205,7 +240,7 @@ async def _field(servers: Servers, set_: stage.Stage, folder: Path) -> AsyncIter
         to_postgres = await open_.enter_async_context(Link("PostgreSQL", _server_of(ledger)))
         to_kafka, line = None, servers.kafka_line()
         if line is not None and not servers.given("kafka"):
-            to_kafka = await open_.enter_async_context(Link("Kafka", *line))
+            to_kafka = await open_.enter_async_context(Link("Kafka", *line, produces))
         env = {
             **set_.env,
             "ORDERFLOW_POSTGRES_LEDGER": _by(ledger, to_postgres),
@@ -213,13 +248,25 @@ async def _field(servers: Servers, set_: stage.Stage, folder: Path) -> AsyncIter
             "ORDERFLOW_HEARTBEAT_INTERVAL": "PT1S",
             "ORDERFLOW_SNAPSHOTS": str(disk / "snapshots"),
             "ORDERFLOW_SNAPSHOT_EVERY": "PT5S",
+            "ORDERFLOW_SHOPS_FILE": str(_shops_file(folder, secret := token_hex())),
         }
         if to_kafka is not None:
             env["ORDERFLOW_KAFKA"] = "{}:{}".format(*to_kafka.address)
         crew = Crew(set_.prefix, env, disk)
         open_.push_async_callback(crew.go_home)
-        crew.start(faults.KEEPERS, OTHERS, free_ports(OTHERS + faults.KEEPERS_MAX))
-        yield Field(crew, servers, to_kafka, to_postgres, disk if mounted else None)
+        ports = free_ports(OTHERS + GATEWAYS + faults.KEEPERS_MAX)
+        crew.start(faults.KEEPERS, OTHERS, GATEWAYS, ports)
+        pushes = Pushes(f"http://{HERE}:{crew.gateways[0].port}", secret)
+        yield Field(crew, servers, pushes, to_kafka, to_postgres, disk if mounted else None)
+
+
+def _shops_file(folder: Path, secret: str) -> Path:
+    """Write whose pushes the gateway takes: the shop that is generated."""
+    file = folder / "shops.toml"
+    file.touch(0o600)
+    entry = f'platform = "{pushing.PLATFORM}"\nshop = "{SHOP}"\nsecrets = ["{secret}"]\n'
+    file.write_text(f"[[shops]]\n{entry}", encoding="utf-8")
+    return file
 
 
 def _server_of(dsn: str) -> tuple[str, int]:
@@ -236,7 +283,8 @@ def _by(dsn: str, link: Link) -> str:
 
 def _trade(part: Part, orders: int | None) -> Trade:
     seconds = part.seconds * _OUTLASTS + _OUTLASTS_S
-    count = orders or round(RATE * seconds)
+    most = round(RATE * seconds)
+    count = orders or (most if part.name == SOAK else min(most, ORDERS_MAX))
     return Trade(
         orders=count, rate=count / seconds, seed=part.seed, duplicates=0.1, reorder=0.1,
         cancel=0.1, late_payments=0.03, abandoned=0.03, edited=0.1, shipped=0.4, parcels=0.5,
@@ -260,17 +308,20 @@ async def _play(
     set_: stage.Stage, field: Field, part: Part, trade: Trade, log: Path, say: Say
 ) -> dict[str, Any]:
     """Load and break at once; return what came of both."""
-    enough = asyncio.Event()
-    load = asyncio.create_task(_load(set_.settings, trade, log, enough))
+    enough, footprints = asyncio.Event(), Footprints(field.crew)
+    before = await counters(field.crew.keepers)
+    load = asyncio.create_task(_load(set_.settings, field.pushes, trade, log, enough))
+    looking = asyncio.create_task(footprints.watch())
     try:
         struck = await _break(field, part, load, say)
         say("The faults are over; the load ends.")
         enough.set()
         sent = await load
     finally:
-        await end(load)
+        await end(load, looking)
     rest_s = await _rest(set_)
     say("No rest in time." if rest_s is None else f"At rest after {rest_s:.0f} s.")
+    after = await counters(field.crew.keepers)
     lines = [link for link in (field.to_kafka, field.to_postgres) if link is not None]
     return {
         "part": part.name,
@@ -281,6 +332,10 @@ async def _play(
         "poison": sent.poison,
         "faults": [each._asdict() for each in struck],
         "restarts": field.crew.restarts,
+        "calm": _calm(field, part, before, after),
+        "foreign_writes": after.foreign_writes,
+        "answers": dict(field.pushes.answers),
+        "footprints": [each._asdict() for each in footprints.slopes()],
         "rest_s": rest_s,
         "lines": {
             link.name: {"bytes": link.bytes, "cut": link.cut, "resets": link.resets}
@@ -289,12 +344,19 @@ async def _play(
     }
 
 
+def _calm(field: Field, part: Part, before: Counters, after: Counters) -> bool:
+    """Say whether no worker had a reason to say anything twice."""
+    still = not any(FAULTS[step.fault].repeats for step in part.steps)
+    return still and not field.crew.restarts and before.rebalances == after.rebalances
+
+
 async def _break(field: Field, part: Part, load: "asyncio.Task[Load]", say: Say) -> list[Struck]:
     dice, began, struck = Random(part.seed), time.monotonic(), []  # noqa: S311  repeated by seed
     for nth, step in enumerate(part.steps, 1):
         await asyncio.sleep(step.calm_s)
         if load.done():
             load.result()  # a load that failed says why; one that ended is checked by the faults
+        say(f"{time.monotonic() - began:6.1f} s  {nth}/{len(part.steps)}  begins   {step.fault}")
         one = await _strike(field, step, dice, began)
         struck.append(one)
         say(f"{one.at_s:6.1f} s  {nth}/{len(part.steps)}  {one.outcome:<7}  {one.said}")
@@ -311,14 +373,18 @@ async def _strike(field: Field, step: Step, dice: Random, began: float) -> Struc
         outcome, said = "skipped", f"{step.fault}: {why}"
     except Missed as why:
         outcome, said = "missed", f"{step.fault}: {why}"
+    except Wrong as what:
+        outcome, said = "wrong", f"{step.fault}: {what}"
     return Struck(step.fault, outcome, said, round(at - began, 1), round(time.monotonic() - at, 1))
 
 
-async def _load(settings: Settings, trade: Trade, log: Path, enough: asyncio.Event) -> Load:
+async def _load(
+    settings: Settings, pushes: Pushes, trade: Trade, log: Path, enough: asyncio.Event
+) -> Load:
     """Send the trade and, in between, poison, and more until it is *enough*; *log* has all."""
     patient = settings.model_copy(update={"request_timeout": _FEED_WAITS})
     beside = log.with_name("poison.jsonl")
-    feeding = asyncio.create_task(_orders(patient, trade, log, enough))
+    feeding = asyncio.create_task(_orders(patient, pushes, trade, log, enough))
     try:
         spoilt = await _poison(patient, trade, beside, feeding)
         fed = await feeding
@@ -330,14 +396,15 @@ async def _load(settings: Settings, trade: Trade, log: Path, enough: asyncio.Eve
 
 
 async def _orders(
-    settings: Settings, trade: Trade, log: Path, enough: asyncio.Event
+    settings: Settings, pushes: Pushes, trade: Trade, log: Path, enough: asyncio.Event
 ) -> generated.Fed:
     """Send *trade*, and then more of its kind, each with the next seed, until it is *enough*."""
-    fed = await generated.feed(settings, trade, log)
+    by = partial(Pusher, pushes)
+    fed = await generated.feed(settings, trade, log, by=by)
     wave = log.with_name("wave.jsonl")
     while not enough.is_set():
         trade = replace(trade, seed=trade.seed + 1, orders=_MORE_ORDERS)
-        fed = _both(fed, await generated.feed(settings, trade, wave))
+        fed = _both(fed, await generated.feed(settings, trade, wave, by=by))
         with log.open("ab") as file:
             file.write(wave.read_bytes())
     return fed

@@ -3,7 +3,8 @@ The faults: what each does to the house, what it needs, and how it shows that it
 
 `FAULTS` is the table; plans name its lines. A fault leaves the house as it found it: what it
 stopped runs again, what it slowed is quick. One that cannot be had here raises `Skipped`, one that
-did not hit raises `Missed`: neither ever counts as passed.
+did not hit raises `Missed`: neither ever counts as passed. What the house did wrong while a fault
+lasted, and nothing shows afterwards, raises `Wrong`.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -22,6 +24,7 @@ from schemas.errors import OrderflowError
 from streams.chaos.crew import Crew, Worker
 from streams.chaos.links import Link
 from streams.chaos.servers import Server, Servers
+from streams.feed.pushing import Pushes
 
 #: A worker is ready again within this, s.
 READY_WITHIN_S = 90.0
@@ -31,8 +34,13 @@ VISITED_WITHIN_S = 60.0
 KEEPERS = 2
 #: The most there are while somebody does.
 KEEPERS_MAX = 4
-_COMMITS_WITHIN_S = 60.0
+_CUT_WITHIN_S = 60.0
+#: What is cut on the line to a server.
+_CUT = {"postgres": "COMMITs", "kafka": "sends"}
+#: What was acknowledged before a broker ended is answered within this.
+_LAST_ANSWERS_S = 2.0
 _KIB = 1024
+_FILL_BYTES = 64 * _KIB
 _FAKETIME = (
     Path(__file__).parents[2] / ".local" / "tools" / "libfaketimeMT.so.1",
     *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
@@ -47,11 +55,16 @@ class Missed(OrderflowError):  # noqa: N818  an outcome, not an error
     """The fault was tried and did not hit."""
 
 
+class Wrong(OrderflowError):  # noqa: N818  an outcome, not an error
+    """The fault struck, and the house did what it must not do."""
+
+
 class Field(NamedTuple):
-    """What can be broken."""
+    """What can be broken, and what the gateway's callers hear meanwhile."""
 
     crew: Crew
     servers: Servers
+    pushes: Pushes
     to_kafka: Link | None
     to_postgres: Link
     #: A small file system under the crew's logs and snapshots; None without the right to mount.
@@ -69,21 +82,32 @@ class Fault(NamedTuple):
     #: About how long it takes, s; a plan's length is the sum.
     seconds: float
     strike: Strike
+    #: After it a letter may come twice, because a worker ended or stood still with work at hand.
+    repeats: bool = True
 
 
 # --- Workers -------------------------------------------------------------------------------------
 
 
 async def _kill(field: Field, dice: Random) -> str:
-    worker = dice.choices(field.crew.all, [3 if w in field.crew.keepers else 1
-                                           for w in field.crew.all])[0]  # fmt: skip
-    pid = worker.signal(signal.SIGKILL)
-    if not pid:
-        raise Missed(f"{worker.name} was not running")
-    return f"{worker.name} (pid {pid}) killed"
+    worker = await _one_at_work(
+        dice.choices(
+            field.crew.all, [3 if w in field.crew.keepers else 1 for w in field.crew.all]
+        )[0]
+    )  # fmt: skip
+    return f"{worker.name} (pid {worker.signal(signal.SIGKILL)}) killed"
+
+
+async def _one_at_work(worker: Worker) -> Worker:
+    """Return *worker* once it is up and has its partitions: who starts has nothing to lose yet."""
+    await _ready(worker)
+    if not worker.pid:
+        raise Missed(f"{worker.name} was ready and is not running")
+    return worker
 
 
 async def _kill_all_keepers(field: Field, _: Random) -> str:
+    await asyncio.gather(*(_ready(worker) for worker in field.crew.keepers))
     pids = [worker.signal(signal.SIGKILL) for worker in field.crew.keepers]
     if not all(pids):
         raise Missed("a keeper was not running")
@@ -92,24 +116,27 @@ async def _kill_all_keepers(field: Field, _: Random) -> str:
 
 async def _die_at(field: Field, dice: Random, *, place: str) -> str:
     """Let a worker come back with a failpoint, and wait until it has died of it."""
-    crowd = field.crew.keepers if place.startswith("keeper") else field.crew.others
+    crowds = {"keeper": field.crew.keepers, "gateway": field.crew.gateways}
     nth = dice.randint(5, 60)
-    worker = dice.choice(crowd)
+    worker = dice.choice(crowds.get(place.partition("-")[0], field.crew.others))
     await worker.again({"ORDERFLOW_FAILPOINT": f"{place}:{nth}"})
-    if await worker.ends_by_itself(VISITED_WITHIN_S):
+    ended = await worker.ends_by_itself(VISITED_WITHIN_S)
+    if ended == -signal.SIGKILL:
         return f"{worker.name} died at visit {nth} of {place}"
+    if ended is not None:
+        raise Missed(f"{worker.name} ended with {ended}, before visit {nth} of {place}")
     await worker.again()
     raise Missed(f"{worker.name} did not come to visit {nth} of {place}")
 
 
 async def _stand_still(field: Field, dice: Random, *, seconds: float) -> str:
     """SIGSTOP for longer than a session: others take over, then it wakes up and writes late."""
-    worker = dice.choice(field.crew.all)
+    worker = await _one_at_work(dice.choice(field.crew.all))
     pid = worker.signal(signal.SIGSTOP)
-    if not pid:
-        raise Missed(f"{worker.name} was not running")
     try:
         await asyncio.sleep(seconds)
+        if worker.pid != pid:
+            raise Missed(f"{worker.name} (pid {pid}) ended while it stood still")
     finally:
         worker.signal(signal.SIGCONT)
     return f"{worker.name} (pid {pid}) stood still for {seconds:.0f} s"
@@ -157,18 +184,18 @@ async def _other_clock(field: Field, dice: Random, *, ahead: str) -> str:
 async def _disk_full(field: Field, _: Random) -> str:
     if field.disk is None:
         raise Skipped("a small file system can be mounted by root only")
-    filler, left = field.disk / "filler", 0
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(64 * _KIB))
-                file.flush()
-        except OSError:
-            left = shutil.disk_usage(field.disk).free  # full, as intended
+    filler = field.disk / "filler"
     try:
+        # Unbuffered: what a buffer could not write it would try once more when it is closed.
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(_FILL_BYTES))
+        left = shutil.disk_usage(field.disk).free
+        if left > _FILL_BYTES:
+            raise Missed(f"{left // _KIB} KiB were still free under logs and snapshots")
         await asyncio.sleep(15)
     finally:
-        filler.unlink()
+        filler.unlink(missing_ok=True)
     return f"{left // _KIB} KiB were free under logs and snapshots for 15 s"
 
 
@@ -191,10 +218,36 @@ async def _crash_of(field: Field, dice: Random, *, server: Server) -> str:
 
 async def _outage_of(field: Field, _: Random, *, server: Server, seconds: float) -> str:
     servers = _ours(field, server)
+    if server == "kafka":
+        # What it promises meanwhile is looked at, so it has to be there.
+        await asyncio.gather(*(_ready(gateway) for gateway in field.crew.gateways))
     await servers.stop(server)
-    await asyncio.sleep(seconds)
+    try:
+        said = await _no_promise(field, seconds) if server == "kafka" else await _silence(seconds)
+    except (Wrong, Missed):
+        await servers.start(server)
+        raise
     await servers.start(server)
-    return f"{server} away for {seconds:.0f} s"
+    return f"{server} away for {seconds:.0f} s{said}"
+
+
+async def _silence(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return ""
+
+
+async def _no_promise(field: Field, seconds: float) -> str:
+    """See to it that for *seconds*, while the broker is away, the gateway promises nothing."""
+    answers = field.pushes.answers
+    await asyncio.sleep(_LAST_ANSWERS_S)
+    before = answers.copy()
+    await asyncio.sleep(seconds - _LAST_ANSWERS_S)
+    now = answers - before
+    if now["200"]:
+        raise Wrong(f"with the broker away the gateway answered {now['200']} pushes with 200")
+    if not now["503"]:
+        raise Missed("with the broker away nobody pushed, so nobody was refused")
+    return f", the gateway answered 503 to {now['503']} pushes"
 
 
 async def _immediate_restart(field: Field, _: Random) -> str:
@@ -210,18 +263,20 @@ async def _empty_redis(field: Field, _: Random) -> str:
 # --- Lines ---------------------------------------------------------------------------------------
 
 
-async def _commits_cut(field: Field, _: Random, *, times: int) -> str:
-    """Cut the ledger's line in a COMMIT, by turns before the server hears it and after."""
-    link, before = field.to_postgres, field.to_postgres.cut
+async def _cut(field: Field, _: Random, *, server: Server, times: int) -> str:
+    """Cut a line in what counts there, by turns before the server hears it and after."""
+    link = _line(field, server)
+    before = link.cut
     for when in islice(cycle(("before", "after")), times):
-        link.cut_commit("before" if when == "before" else "after")
+        link.cut_next("before" if when == "before" else "after")
     try:
-        async with asyncio.timeout(_COMMITS_WITHIN_S):
+        async with asyncio.timeout(_CUT_WITHIN_S):
             await link.all_cut.wait()
     except TimeoutError:
+        raise Missed(f"only {link.cut - before} of {times} cuts were met") from None
+    finally:
         link.forget_cuts()
-        raise Missed(f"only {link.cut - before} of {times} COMMITs were met") from None
-    return f"{link.cut - before} COMMITs cut"
+    return f"{link.cut - before} {_CUT[server]} cut"
 
 
 def _line(field: Field, server: Server) -> Link:
@@ -255,7 +310,12 @@ async def _reset_line(field: Field, _: Random, *, server: Server) -> str:
 
 
 def _die(place: str) -> Fault:
-    return Fault(f"a worker dies by kill -9 at {place}", 12, partial(_die_at, place=place))
+    return Fault(f"a process dies by kill -9 at {place}", 12, partial(_die_at, place=place))
+
+
+def _still(does: str, seconds: float, strike: Strike) -> Fault:
+    """Return a fault at which every worker goes on, so that no letter may come twice."""
+    return Fault(does, seconds, strike, repeats=False)
 
 
 FAULTS: dict[str, Fault] = {
@@ -269,6 +329,8 @@ FAULTS: dict[str, Fault] = {
     "ledger-after-commit": _die("ledger-after-commit"),
     "intake-before-ack": _die("intake-before-ack"),
     "intake-after-ack": _die("intake-after-ack"),
+    "gateway-before-ack": _die("gateway-before-ack"),
+    "gateway-after-ack": _die("gateway-after-ack"),
     "stop-9": Fault("a worker stands still for 9 s", 9, partial(_stand_still, seconds=9)),
     "stop-30": Fault("a worker stands still for 30 s", 30, partial(_stand_still, seconds=30)),
     "stop-90": Fault("a worker stands still for 90 s", 90, partial(_stand_still, seconds=90)),
@@ -283,7 +345,7 @@ FAULTS: dict[str, Fault] = {
     "clock-year-ahead": Fault(
         "a keeper's clock 400 days ahead", 25, partial(_other_clock, ahead="+400d")
     ),
-    "disk-full": Fault("no room for logs and snapshots for 15 s", 16, _disk_full),
+    "disk-full": _still("no room for logs and snapshots for 15 s", 16, _disk_full),
     "broker-kill": Fault("kill -9 of the broker", 12, partial(_crash_of, server="kafka")),
     "broker-away-6": Fault(
         "the broker away for 6 s", 16, partial(_outage_of, server="kafka", seconds=6)
@@ -291,32 +353,37 @@ FAULTS: dict[str, Fault] = {
     "broker-away-70": Fault(
         "the broker away for 70 s", 80, partial(_outage_of, server="kafka", seconds=70)
     ),
-    "postgres-restart": Fault("PostgreSQL restarts without good order", 6, _immediate_restart),
-    "postgres-kill": Fault("kill -9 of PostgreSQL", 8, partial(_crash_of, server="postgres")),
-    "postgres-away-60": Fault(
+    "postgres-restart": _still("PostgreSQL restarts without good order", 6, _immediate_restart),
+    "postgres-kill": _still("kill -9 of PostgreSQL", 8, partial(_crash_of, server="postgres")),
+    "postgres-away-60": _still(
         "PostgreSQL away for 60 s", 65, partial(_outage_of, server="postgres", seconds=60)
     ),
-    "commits-cut": Fault("the line cut in 20 COMMITs", 40, partial(_commits_cut, times=20)),
-    "redis-away-30": Fault(
+    "commits-cut": _still(
+        "the line cut in 20 COMMITs", 10, partial(_cut, server="postgres", times=20)
+    ),
+    "sends-cut": _still(
+        "the line to the broker cut in 20 sends", 10, partial(_cut, server="kafka", times=20)
+    ),
+    "redis-away-30": _still(
         "Redis away for 30 s", 32, partial(_outage_of, server="redis", seconds=30)
     ),
-    "redis-emptied": Fault("FLUSHALL", 1, _empty_redis),
-    "kafka-slow": Fault(
+    "redis-emptied": _still("FLUSHALL", 1, _empty_redis),
+    "kafka-slow": _still(
         "250 ms each way to the broker", 15, partial(_slow_line, server="kafka", seconds=15)
     ),
     "kafka-silent": Fault(
         "a black hole before the broker", 20, partial(_silent_line, server="kafka", seconds=20)
     ),
-    "kafka-reset": Fault(
+    "kafka-reset": _still(
         "connections to the broker reset", 2, partial(_reset_line, server="kafka")
     ),
-    "postgres-slow": Fault(
+    "postgres-slow": _still(
         "250 ms each way to PostgreSQL", 15, partial(_slow_line, server="postgres", seconds=15)
     ),
-    "postgres-silent": Fault(
+    "postgres-silent": _still(
         "a black hole before PostgreSQL", 20, partial(_silent_line, server="postgres", seconds=20)
     ),
-    "postgres-reset": Fault(
+    "postgres-reset": _still(
         "connections to PostgreSQL reset", 2, partial(_reset_line, server="postgres")
     ),
 }

@@ -2,16 +2,16 @@
 The lines between workers and servers, with somebody who can hold them up.
 
 A link listens on loopback and passes bytes on to a server. It can be slow, silent for a while, or
-reset; and it can cut a connection in the middle of a COMMIT, before the server has heard it or
-after, so that the client cannot know what came of it. Promise: while it is told nothing, what goes
-in comes out, in order and whole; every byte is counted, so that a run can show that the line was
-used at all.
+reset; and it can cut a connection in the middle of what counts (a COMMIT, or records on their way
+to the broker), before the server has heard it or after, so that the client cannot know what came
+of it. Promise: while it is told nothing, what goes in comes out, in order and whole; every byte is
+counted, so that a run can show that the line was used at all.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal, Self
 
@@ -22,17 +22,37 @@ _CHUNK_BYTES = 64 * 1024
 _AT_ONCE = struct.pack("ii", 1, 0)
 #: How a transaction ends in PostgreSQL's simple queries.
 _COMMIT = b"COMMIT"
+#: After its length a request to Kafka says what it is: 0 is Produce.
+_KIND, _PRODUCE = slice(4, 6), b"\0\0"
 _HERE = "127.0.0.1"
 
 Cut = Literal["before", "after"]
 
 
+def commits(piece: bytes) -> bool:
+    """Say whether *piece*, on its way to PostgreSQL, ends a transaction."""
+    return _COMMIT in piece
+
+
+def produces(piece: bytes) -> bool:
+    """Say whether *piece*, on its way to the broker, begins with records to be appended."""
+    return piece[_KIND] == _PRODUCE
+
+
 class Link:
     """One line; as a context it listens."""
 
-    def __init__(self, name: str, to: tuple[str, int], port: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        to: tuple[str, int],
+        port: int = 0,
+        counts: Callable[[bytes], bool] = commits,
+    ) -> None:
         self.name = name
         self._to = to
+        #: What is worth cutting, on its way to the server.
+        self._counts = counts
         self._port = port
         self._server: asyncio.Server | None = None
         self._calls: set[asyncio.StreamWriter] = set()
@@ -40,11 +60,11 @@ class Link:
         self._passing.set()
         self._delay_s = 0.0
         self._cuts: list[Cut] = []
-        #: Every cut that was asked for has had its COMMIT.
+        #: Every cut that was asked for was made.
         self.all_cut = asyncio.Event()
         #: What went through since it began.
         self.bytes = 0
-        #: Connections that were cut in a COMMIT, and that were reset.
+        #: Connections that were cut in what counts, and that were reset.
         self.cut = 0
         self.resets = 0
 
@@ -96,8 +116,8 @@ class Link:
         self.resets += len(calls)
         return len(calls)
 
-    def cut_commit(self, when: Cut) -> None:
-        """Cut the next connection that commits, before the server hears of it or after."""
+    def cut_next(self, when: Cut) -> None:
+        """Cut the next connection that sends what counts, before the server hears it or after."""
         self._cuts.append(when)
         self.all_cut.clear()
 
@@ -135,7 +155,7 @@ class Link:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._passing.wait()
-            cut = self._cuts.pop(0) if asker and self._cuts and _COMMIT in piece else None
+            cut = self._cuts.pop(0) if asker and self._cuts and self._counts(piece) else None
             if cut == "before":
                 self._cut(asker, onward)
                 return

@@ -24,14 +24,16 @@ _PART_APART = 1_000_003
 #: One fault of each line, for a run that must be short.
 _SLICE = (
     ("kill", "kill-keepers", "keeper-before-letters", "keeper-mid-batch", "keeper-after-letters",
-     "keeper-after-changelog", "intake-before-ack", "intake-after-ack"),
+     "keeper-after-changelog", "intake-before-ack", "intake-after-ack", "gateway-before-ack",
+     "gateway-after-ack"),
     ("stop-9",),
-    ("broker-kill", "broker-away-6", "kafka-reset"),
+    ("broker-kill", "broker-away-6", "kafka-reset", "sends-cut"),
     ("postgres-restart", "postgres-kill", "ledger-before-commit", "ledger-after-commit",
      "postgres-reset", "redis-emptied"),
 )  # fmt: skip
 
-PLANS = ("slice", "whole", "deep", "soak")
+SOAK = "soak"
+PLANS = ("slice", "whole", "deep", SOAK)
 
 
 class UnknownPlan(Rejected):
@@ -76,7 +78,7 @@ def parts(plan: str, seed: int, soak_s: float = 0.0) -> list[Part]:
             seeds = [seed + nth * _PART_APART for nth in range(DEEP_PARTS)]
             return [_part(f"deep-{n}", one, _shuffled(one)) for n, one in enumerate(seeds, 1)]
         case "soak":
-            return [_part("soak", seed, list(_drawn(seed, soak_s)))]
+            return [_part(SOAK, seed, list(_drawn(seed, soak_s)))]
     names = [name.strip() for name in plan.split(",") if name.strip()]
     if unknown := [name for name in names if name not in FAULTS]:
         raise UnknownPlan(

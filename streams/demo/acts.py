@@ -86,7 +86,8 @@ async def _show(
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    set_ = await stage.build(around, "demo", samples.reference(round(HOLD_FOR_S * 1000)))
+    set_ = stage.planned(around, "demo")
+    await stage.build(around, set_, samples.reference(round(HOLD_FOR_S * 1000)))
     folder = Path(tempfile.mkdtemp(prefix=set_.prefix))
     logs.set_up("info", folder / "demo.log")
     console.print(

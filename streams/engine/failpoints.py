@@ -20,6 +20,8 @@ NAMES = (
     "ledger-after-commit",
     "intake-before-ack",
     "intake-after-ack",
+    "gateway-before-ack",
+    "gateway-after-ack",
     "held-before-mark",
     "mapping-published",
     "mapping-woken",

@@ -8,7 +8,7 @@ has to be late waits until its holds have run out.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,14 +35,24 @@ class Fed(NamedTuple):
 
 
 Progress = Callable[[Fed], None]
+#: What makes a sender, for these platforms, with this log.
+Way = Callable[[Settings, Sequence[str], Path | None], Sender]
 
 
 async def feed(
-    settings: Settings, trade: Trade, log: Path | None = None, progress: Progress = lambda _: None
+    settings: Settings,
+    trade: Trade,
+    log: Path | None = None,
+    progress: Progress = lambda _: None,
+    by: Way = Sender,
 ) -> Fed:
-    """Send the whole of *trade*; return what was sent. Raises BrokerUnavailable, Misconfigured."""
+    """
+    Send the whole of *trade* *by* a sender; return what was sent.
+
+    Raises BrokerUnavailable, Misconfigured.
+    """
     tally = _Tally()
-    async with Sender(settings, trade.platforms, log) as sender:
+    async with by(settings, trade.platforms, log) as sender:
         pace = _Pace(paced=bool(trade.rate))
         for nth, said in enumerate(_waves(trade)):
             if nth % _RUN_MAX == 0:

@@ -32,7 +32,8 @@ def run(settings: Settings, host: str, port: int) -> None:
 
 async def _serve(settings: Settings, known: shops.Shops, listening: socket.socket) -> None:
     door, answers = BrokerDoor(settings), Answers(settings)
-    gateway = Gateway(known, door, answers, settings.gateway_slow_after.total_seconds())
+    slow_after_s = settings.gateway_slow_after.total_seconds()
+    gateway = Gateway(known, door, answers, slow_after_s, settings.failpoint)
     try:
         again = partial(_read_again, gateway, settings)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
@@ -43,7 +44,7 @@ async def _serve(settings: Settings, known: shops.Shops, listening: socket.socke
         logger.info("the gateway listens on %s port %d", *listening.getsockname()[:2])
         serving = server(
             gateway.app(),
-            slow_after_s=settings.gateway_slow_after.total_seconds(),
+            slow_after_s=slow_after_s,
             drain_s=settings.drain_for.total_seconds(),
         )
         await serving.serve(sockets=[listening])

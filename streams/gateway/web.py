@@ -18,6 +18,7 @@ from schemas.errors import BrokerUnavailable
 from streams.clock import now_ms
 from streams.correlation import is_told, of
 from streams.correlation import place as correlation_of
+from streams.engine.failpoints import Failpoint, failpoint
 from streams.gateway.door import BrokerDoor, Place
 from streams.gateway.idempotency import Answers
 from streams.gateway.metrics import Metrics
@@ -52,7 +53,12 @@ class Gateway:
     """The answers, and what is counted of them."""
 
     def __init__(
-        self, shops: Shops, door: BrokerDoor, answers: Answers, slow_after_s: float
+        self,
+        shops: Shops,
+        door: BrokerDoor,
+        answers: Answers,
+        slow_after_s: float,
+        point: str = "",
     ) -> None:
         self.metrics = Metrics()
         self.know(shops)
@@ -61,6 +67,9 @@ class Gateway:
         self._orders = Orders(self._stored, answers)
         self._asked_s = -_ASKED_EVERY_S
         self._reachable = False
+        #: Where a test lets the process die: `point` is the setting of that name.
+        self._before_ack: Failpoint = failpoint(point, "gateway-before-ack")
+        self._after_ack: Failpoint = failpoint(point, "gateway-after-ack")
         self._health = Health("gateway", self.metrics.registry, self._missing, self._freshen)
 
     def know(self, shops: Shops) -> None:
@@ -172,10 +181,14 @@ class Gateway:
         self, platform: str, name: str, payload: bytes, traceparent: bytes | None = None
     ) -> Place:
         began_s = time.monotonic()
+        if visit := self._before_ack:
+            visit()
         try:
             place = await self._door.put(platform, name, payload, traceparent)
         except BrokerUnavailable:
             raise Refused(503, "unavailable", "not stored; send it again later") from None
+        if visit := self._after_ack:
+            visit()
         self.metrics.acknowledged(platform, time.monotonic() - began_s)
         if is_told(logger):
             id_ = correlation_of(raw(platform), place.partition, place.offset)

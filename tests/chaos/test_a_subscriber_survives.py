@@ -24,7 +24,7 @@ from tests.integration.databases import ROOT
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 
-ORDERS, RATE, KILLS = 900, 90, 3
+ORDERS, RATE, KILLS = 600, 100, 3
 
 
 def _feeding(house: Installation, seed: int) -> "subprocess.Popen[bytes]":
@@ -52,7 +52,7 @@ async def test_a_subscriber_has_every_event_once_whoever_is_killed(tmp_path: Pat
             subscriber = started.enter_context(subscribed(house.settings.kafka, topic, tmp_path))
             feed = _feeding(house, seed)
             for _ in range(KILLS):
-                await asyncio.sleep(1 + 2 * dice.random())
+                await asyncio.sleep(0.5 + 1.5 * dice.random())
                 os.kill(dice.choice(keepers.pids()), signal.SIGKILL)
                 subscriber.kill()
             assert feed.wait(180) == 0

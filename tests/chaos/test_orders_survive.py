@@ -18,7 +18,7 @@ from tests.integration.databases import ROOT
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos, pytest.mark.alone]
 
-ORDERS = 4_000
+ORDERS = 2_500
 
 
 def _seed() -> int:

@@ -1,6 +1,7 @@
 """A keeper on the real broker: nothing lost, nothing twice, whatever its logs hold."""
 
 import logging
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -107,6 +108,19 @@ async def test_a_new_group_on_a_filled_topic_loses_nothing(topics: Settings):
     assert {key.decode(): row.total for key, row in rows.items()} == {
         f"k{n}": 100 for n in range(50)
     }
+
+
+async def test_where_a_keeper_goes_on_is_its_own_word_and_not_its_groups(topics: Settings):
+    """The group is told now and then, for lag dashboards; here it never was."""
+    silent = topics.model_copy(update={"report_every": timedelta(hours=1)})
+    await shop.send(silent, [Add(f"k{n % 10}", 1) for n in range(100)])
+
+    async with shop.working(silent, [keeper := shop.a_keeper()]):
+        await shop.until(lambda: decided(keeper) == 100)
+        positions = keeper.positions()
+
+        assert sum(positions.values()) == 100
+        assert await keeper.starts(list(positions)) == positions
 
 
 async def test_a_restarted_keeper_goes_on_where_it_was(topics: Settings):

@@ -57,20 +57,30 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Insta
     folder = tmp_path_factory.mktemp("foreign")
     async with installation(folder) as house:
         with house.running("intake,orders,stock,ledger"):
-            for seed in ("7", "8"):
-                house.orderflow(
-                    "feed", "--generate", str(ORDERS), "--seed", seed, "--receive",
-                    "--cancel", "20%", "--edited", "30%", "--parcels", "50%",
-                )  # fmt: skip
-                # Numbers begin anew, under another source.
-                house.orderflow("epoch", "start", "orders", "--reason", "to be heard")
+            _feed(house, "7")
+            # Numbers begin anew, under another source.
+            house.orderflow("epoch", "start", "orders", "--reason", "to be heard")
+            _feed(house, "8")
             verdict = house.at_rest()
         assert verdict["ok"], json.dumps(verdict, indent=1)[:4000]
         yield house
 
 
+def _feed(house: Installation, seed: str) -> None:
+    house.orderflow(
+        "feed", "--generate", str(ORDERS), "--seed", seed, "--receive",
+        "--cancel", "20%", "--edited", "30%", "--parcels", "50%",
+    )  # fmt: skip
+
+
+@cache
+def _told(brokers: str, topic: str) -> list[Told]:
+    return told(brokers, topic)
+
+
 def events(house: Installation, topic: str) -> list[Told]:
-    return told(house.settings.kafka, house.settings.topic(topic))
+    """Return what stands on *topic*; the house is at rest, so it is read once."""
+    return _told(house.settings.kafka, house.settings.topic(topic))
 
 
 async def test_confluent_kafka_reads_events_that_keep_to_what_is_published(

@@ -17,6 +17,32 @@ class Edit(NamedTuple):
     after: str
 
 
+class Simulation(NamedTuple):
+    """Towns in one process (tests/simulation), one after the other."""
+
+    #: One that is known to show the bug; the first ones do, where none is named.
+    town: int = 0
+
+
+class Chaos(NamedTuple):
+    """A plan of `orderflow chaos`, on the real stack."""
+
+    plan: str
+    seed: int = 1
+    orders: int = 2_000
+
+
+class Tests(NamedTuple):
+    """Tests by name."""
+
+    names: tuple[str, ...]
+    #: They need the real stack.
+    stack: bool = False
+
+
+Battery = Simulation | Chaos | Tests
+
+
 class Mutant(NamedTuple):
     """One guard taken out."""
 
@@ -25,9 +51,19 @@ class Mutant(NamedTuple):
     number: int
     #: What the guard is for, so that it is clear what a survivor would mean.
     guard: str
-    #: The invariants of which one must be violated.
+    #: The invariants of which one must be violated, or how the test that must fail is called;
+    #: `repeats`: letters came twice, or writes were foreign, without a reason.
     red: tuple[str, ...]
     edits: tuple[Edit, ...]
+    #: What must catch it.
+    battery: Battery = Simulation()
+
+    @property
+    def is_cheap(self) -> bool:
+        """Needs neither the real stack nor minutes, so every run of the tests may plant it."""
+        return isinstance(self.battery, Simulation) or (
+            isinstance(self.battery, Tests) and not self.battery.stack
+        )
 
 
 def planted(mutant: Mutant, into: Path) -> Path:
@@ -54,6 +90,17 @@ def planted(mutant: Mutant, into: Path) -> Path:
         path.write_text(text, encoding="utf-8")
     return into
 
+
+_KEEPER = "tests/integration/test_engine_keeper.py"
+_OWN_WORD = f"{_KEEPER}::test_where_a_keeper_goes_on_is_its_own_word_and_not_its_groups"
+_NEW_GROUP = f"{_KEEPER}::test_a_new_group_on_a_filled_topic_loses_nothing"
+_LOST_CHANGELOG = f"{_KEEPER}::test_t55_a_changelog_that_is_lost_is_made_again_from_the_inbox"
+_SEEK = Edit(
+    "streams/engine/keeper.py",
+    "            known[tp] = part.state.position\n        return known\n",
+    "            known[tp] = part.state.position\n"
+    "        return await self.consumer.committed(list(known))\n",
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -111,6 +158,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if visit := self._after_letters:\n",
             ),
         ),
+        Simulation(town=29),
     ),
     Mutant(
         "a receiver does not look at the numbers of letters",
@@ -124,6 +172,61 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if sender < ANNOUNCED:\n        got[sender] = (epoch, number)\n",
             ),
         ),
+    ),
+    Mutant(
+        "intake acknowledges before its output is acknowledged",
+        4,
+        "a raw record is read again until the broker has what was made of it",
+        ("I4", "I5"),
+        (
+            Edit(
+                "streams/engine/agent.py",
+                "        if visit := self._before_ack:\n",
+                "        self.moved(batches)\n"
+                "        self._acknowledged = dict(self._next)\n"
+                "        await self._commit()\n"
+                "        if visit := self._before_ack:\n",
+            ),
+        ),
+        Chaos("intake-before-ack"),
+    ),
+    Mutant(
+        "the gateway says 2xx before the broker has the push",
+        4,
+        "a platform sends again what had no 2xx, and nothing that had one",
+        ("feed",),
+        (
+            Edit(
+                "streams/gateway/web.py",
+                "        if visit := self._before_ack:\n"
+                "            visit()\n"
+                "        try:\n"
+                "            place = await self._door.put(platform, name, payload, traceparent)\n",
+                "        async def later() -> None:\n"
+                "            if visit := self._before_ack:\n"
+                "                visit()\n"
+                "            await self._door.put(platform, name, payload, traceparent)\n\n"
+                "        try:\n"
+                "            import asyncio\n"
+                "            self._late = asyncio.create_task(later())\n"
+                "            place = Place('', 0, 0)\n",
+            ),
+        ),
+        Chaos("gateway-before-ack"),
+    ),
+    Mutant(
+        "the producer is not idempotent",
+        5,
+        "the broker drops what a producer sends again because it has not heard the answer",
+        ("repeats",),
+        (
+            Edit(
+                "streams/engine/producer.py",
+                '"enable_idempotence": True',
+                '"enable_idempotence": False',
+            ),
+        ),
+        Chaos("sends-cut"),
     ),
     Mutant(
         "a hold expires by the wall clock",
@@ -169,6 +272,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "signed times are accepted within an hour",
+        9,
+        "a push that was overheard is worth nothing once its shop's window is over",
+        ("tests/rules/test_gateway_signatures.py::test_a_window_has_two_edges",),
+        (
+            Edit(
+                "streams/gateway/signatures.py",
+                "abs(now_ms - signed_ms) <= window_ms",
+                "abs(now_ms - signed_ms) <= max(window_ms, 3_600_000)",
+            ),
+        ),
+        Tests(("tests/rules/test_gateway_signatures.py",)),
+    ),
+    Mutant(
         "a stale statement overwrites a newer one",
         10,
         "the newest word of a platform counts, in whatever order words come",
@@ -193,6 +310,40 @@ MUTANTS: tuple[Mutant, ...] = (
                 "said: list[Struct] = []",
             ),
         ),
+    ),
+    Mutant(
+        "seek to the committed offset instead of the position",
+        12,
+        "a keeper goes on where its changelog says, whatever the group has committed",
+        (_OWN_WORD,),
+        (_SEEK,),
+        Tests((_OWN_WORD,), stack=True),
+    ),
+    Mutant(
+        "seek to the committed offset, and ask for nothing again",
+        12,
+        "the same, where what the seek passes over is not asked for again either",
+        (_NEW_GROUP, _LOST_CHANGELOG),
+        (
+            _SEEK,
+            Edit(
+                "streams/engine/rounds.py",
+                "        await self.consumer.seek_to(seeks)\n        if not self._expected:\n",
+                "        told = {tp: at for tp, at in seeks.items() if starts[tp] is not None}\n"
+                "        await self.consumer.seek_to(told)\n        if not self._expected:\n",
+            ),
+            Edit(
+                "streams/engine/rounds.py",
+                "            if records[0].offset <= position or",
+                "            if records[0].offset >= 0 or",
+            ),
+            Edit(
+                "streams/engine/rounds.py",
+                "        if stuck and self.rounds.idle:\n",
+                "        if stuck and self.rounds.full:\n",
+            ),
+        ),
+        Tests((_NEW_GROUP, _LOST_CHANGELOG), stack=True),
     ),
     Mutant(
         "records below the position are decided again",
@@ -258,6 +409,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        changes[answers_key(sku)] = Answers((*kept, answer))\n",
             ),
         ),
+        Simulation(town=19),
     ),
     Mutant(
         "letter numbers begin anew with the process",
@@ -312,5 +464,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if part and tp in self.open and part.unread and part.foreign is None:",
             ),
         ),
+        Simulation(town=4),
     ),
 )

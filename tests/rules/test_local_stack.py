@@ -3,11 +3,14 @@ What `deploy/stack.py` promises before it touches anything: whose services these
 """
 
 import importlib.util
+import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -164,3 +167,31 @@ def test_whoever_is_not_root_is_told_what_the_pages_are_tried_with_and_goes_on(
     assert lines == [
         f"stack: the pages are not tried in a browser; for that: apt-get install {' '.join(said)}"
     ] * bool(said)
+
+
+@pytest.mark.parametrize(("cluster", "ours"), [("ours-1", True), ("another", False)])
+def test_a_broker_that_another_checkout_started_on_our_port_is_not_taken_for_ours(
+    stack: ModuleType, tmp_path: Path, cluster: str, ours: bool
+):
+    """Both looked for a free port at once, and it is the other one that listens there now."""
+    folder = tmp_path / "kafka" / "data"
+    folder.mkdir(parents=True)
+    (folder / "meta.properties").write_text("version=1\ncluster.id=ours-1\n")
+    name = cluster.encode()
+    said = struct.pack(">iiih", 1, 1, 1, 9) + b"127.0.0.1" + struct.pack(">ih", 19092, -1)
+    said += struct.pack(">h", len(name)) + name + struct.pack(">ii", 1, 0)
+
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        port = broker.getsockname()[1]
+        (tmp_path / "stack.json").write_text(json.dumps({"ports": {"kafka": port}}))
+
+        def answer() -> None:
+            link, _ = broker.accept()
+            with link:
+                link.recv(1_000)
+                link.sendall(struct.pack(">i", len(said)) + said)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        assert stack.answers(stack.PARTS["kafka"], stack.State()) is ours
+        answering.join(10)
