@@ -11,13 +11,11 @@ import contextlib
 import time
 from typing import Any, Final, NamedTuple
 
-import redis.asyncio as redis
 from msgspec import DecodeError, msgpack
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from schemas.errors import CacheUnavailable, Misconfigured
+from schemas.errors import CacheUnavailable
+from streams.caching import client
 from streams.clock import now_ms
 from streams.settings import Settings
 
@@ -70,7 +68,7 @@ class Leases:
         self._take = self._look = self._drop = None
         self._alone_until = 0.0
         if settings.redis:
-            self._redis = _client(settings.redis.get_secret_value())
+            self._redis = client(settings.redis.get_secret_value(), _ANSWERS_WITHIN_S)
             self._take = self._redis.register_script(_TAKE)
             self._look = self._redis.register_script("return redis.call('GET', KEYS[1])")
             self._drop = self._redis.register_script(_DROP)
@@ -115,20 +113,6 @@ class Leases:
 
     def _name(self, about: About) -> str:
         return self._prefix + ":".join(about)
-
-
-def _client(url: str) -> Any:
-    try:
-        return redis.from_url(
-            url,
-            socket_timeout=_ANSWERS_WITHIN_S,
-            socket_connect_timeout=_ANSWERS_WITHIN_S,
-            retry=Retry(NoBackoff(), 1),
-        )
-    except ValueError:
-        raise Misconfigured(
-            "Set ORDERFLOW_REDIS to an address such as redis://:password@127.0.0.1:6379/0."
-        ) from None  # the cause may repeat the address
 
 
 def _editors(held: bytes | None, session: bytes) -> Editors:
