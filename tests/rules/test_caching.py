@@ -26,7 +26,7 @@ NO_ADDRESS = "rediss//:geheim@127.0.0.1:6379/0"
 def test_what_is_no_address_of_a_redis_is_refused_and_its_password_is_told_nobody(
     connect: Callable[[Settings], object],
 ) -> None:
-    settings = Settings(redis=SecretStr(NO_ADDRESS))
+    settings = Settings(kafka="127.0.0.1:1", redis=SecretStr(NO_ADDRESS))
     with pytest.raises(Misconfigured, match="Set ORDERFLOW_REDIS") as refused:
         connect(settings)
     told = refused.value
