@@ -69,6 +69,12 @@ class Answer(NamedTuple):
         return unescape(found[1]).strip() if found else ""
 
     @property
+    def done(self) -> str:
+        """What the address says was done, without the signature."""
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        return asked.get("done", "").partition(".")[2]
+
+    @property
     def csrf(self) -> str:
         found = re.search(r'name="csrf" value="([^"]*)"', self.text)
         assert found, self.text[:500]
