@@ -469,7 +469,9 @@ def sorry(visit: Visit, error: Exception) -> Response:
 def _sorry(visit: Visit, status: int, title: str, said: str) -> Response:
     if said in TERMS:
         said = visit.say(said)
-    return visit.show("sorry.html", status, title=title, said=said)
+    # What a part of the house says that has no words in Chinese is told all the same.
+    in_english = said.isascii() and visit.language == LANGUAGES[0]
+    return visit.show("sorry.html", status, title=title, said=said, in_english=in_english)
 
 
 def link(path: str, **asked: Any) -> str:

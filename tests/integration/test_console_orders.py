@@ -539,7 +539,7 @@ def test_stock_is_changed_by_forms_and_the_buckets_add_up(shop: Shop) -> None:
     ("verb", "changed", "status", "says"),
     [
         # more than there is
-        ("freeze", {"number": "999999"}, 409, "not_enough"),
+        ("freeze", {"number": "999999"}, 409, "数量不足"),
         # no number
         ("receive", {"number": "many"}, 400, "请输入整数"),
         ("receive", {"number": ""}, 400, "请输入整数"),
@@ -551,10 +551,10 @@ def test_stock_is_changed_by_forms_and_the_buckets_add_up(shop: Shop) -> None:
         # no SKU, one that is too long, one with an invisible letter
         ("receive", {"sku": ""}, 400, "请提供 SKU"),
         ("receive", {"sku": "x" * 201}, 400, "请提供 SKU"),
-        ("receive", {"sku": "ID\u200bLE"}, 409, "misspelt_sku"),
+        ("receive", {"sku": "ID\u200bLE"}, 409, "SKU 拼写有误"),
         # an id that is none, and one of yesterday
         ("receive", {"once": "7"}, 400, "UUIDv7"),
-        ("receive", {"once": new_id(now_ms() - 2 * 86_400_000)}, 409, "too_old"),
+        ("receive", {"once": new_id(now_ms() - 2 * 86_400_000)}, 409, "表单已过期"),
         # a NUL
         ("receive", {"reason": "a\0b"}, 400, "无法使用的字符"),
     ],

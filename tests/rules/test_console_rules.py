@@ -27,7 +27,7 @@ from agents.settlements import Kind as Money
 from agents.settlements import Verdict as Settled
 from schemas.alerts import Severity, State
 from schemas.base import ID_LENGTH_MAX
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Misconfigured, Refusal, Rejected
 from schemas.orders import (
     Buyer,
     Case,
@@ -64,6 +64,7 @@ from streams.console.terms import LANGUAGES, TERMS, say
 from streams.figures.asking import STAGES, UNITS
 from streams.importing.forecast import Existing, Verdict
 from streams.operations.rights import RIGHTS, Right, Role
+from streams.pausing.table import WhyNot as NotChanged
 from streams.settings import Settings
 from streams.shipping.saying import WHY_NOT
 from tables.lifecycle import TRANSITIONS
@@ -368,6 +369,9 @@ WORDS: dict[str, list[Any]] = {
     "intake": ["paused", "resuming"],
     "attention": list(ATTENTION),
     "parcel": [*WHY_NOT, "bug"],
+    "refusal": list(Refusal),
+    "alert_is": ["acknowledged", "pending", "resolved"],
+    "shop_is": list(NotChanged),
     "subscriber": list(CHANGES),
     "means": list(CHANGES),
     "standing": list(Standing),
