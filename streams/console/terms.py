@@ -881,6 +881,7 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
     "kind_choice": ("选项", "choice"),
     # --- users
     "role": ("角色", "Role"),
+    "names_from": ("用户名，从", "Names from"),
     "last_seen_here": ("最近登录", "Last seen"),
     "is_disabled": ("已停用", "disabled"),
     "has_to_choose": ("待设置密码", "has to choose a password"),

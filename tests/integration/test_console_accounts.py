@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.parse
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from streams.clock import new_id
 from streams.console import web
 from streams.console.accounts import ATTEMPTS_OF_NAME_MAX, Accounts, LastAdmin, Lasting
+from streams.console.terms import say
+from streams.console.users import PAGE
 from streams.operations.rights import RIGHTS, Role
 from tests.integration.databases import ROOT, Database, database, empty  # noqa: F401
 from tests.integration.the_console import (  # noqa: F401
@@ -310,8 +313,12 @@ def a_user_form(shop: Shop, **more: str) -> dict[str, str]:
     return {"csrf": csrf, "once": new_id(), "reason": "新同事", **more}
 
 
-def users(shop: Shop) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in shop.house.answer("console", "users", "list")["users"]}
+def role_of(shop: Shop, name: str) -> str:
+    """The role that the page shows somebody to have."""
+    text = shop.of(Role.ADMIN).ask(f"/users?from={urllib.parse.quote(name)}").text
+    found = re.search(rf"<summary>{name} · ([^<]+)<|<td>{name} <small>.*?</td><td>([^<]+)", text)
+    assert found, name
+    return found[1] or found[2]
 
 
 def test_an_admin_makes_a_user_whose_password_is_shown_once(shop: Shop) -> None:
@@ -357,7 +364,7 @@ def test_an_admin_changes_disables_and_lets_in_again(shop: Shop) -> None:
     once = re.search(r"<pre>([^<]+)</pre>", reset.text)
     assert once is not None
     assert Browser(shop.url).log_in("moved-lin", once[1]).path == "/password"
-    assert users(shop)["moved-lin"]["role"] == "service"
+    assert role_of(shop, "moved-lin") == say("zh", "role_service")
     record = recorded(shop, "admin-mei")
     for did in ("users.disable", "users.enable", "users.password"):
         assert (did, "moved-lin", "新同事", "done") in record
@@ -391,8 +398,32 @@ def test_a_user_is_not_changed_where_it_cannot_be(
 
     assert (answer.status, says in answer.text) == (status, True), answer.text[-600:]
     assert "没有任何更改" in answer.text
-    assert users(shop)["admin-mei"]["role"] == "admin"
+    assert role_of(shop, "admin-mei") == say("zh", "role_admin")
     assert admin.ask("/orders").path == "/orders"
+
+
+def test_users_are_listed_by_pages_and_a_form_leads_back_to_its_own(shop: Shop) -> None:
+    admin = shop.of(Role.ADMIN)
+    in_the_database(
+        shop,
+        "INSERT INTO console_users (name, role, password, must_change, made_by, changed_by)"
+        " SELECT 'zz-' || lpad(n::text, 3, '0'), 'viewer', '-', false, 'test', 'test'"
+        " FROM generate_series(1, 120) AS n",
+    )
+    seen, path = [], "/users"
+    while path:
+        page = admin.ask(path)
+        assert page.text.count("<summary>") <= PAGE
+        seen += re.findall(r"<tr><td>(?:<a href=[^>]+>)?([^<]+?)(?:</a>)? <small>", page.text)
+        next_ = re.search(r'rel="next" href="([^"]+)"', page.text)
+        path = unescape(next_[1]) if next_ else ""
+
+    assert len(seen) == len(set(seen)) > 120
+    assert seen == sorted(seen)
+    assert {"admin-mei", "zz-001", "zz-120"} <= set(seen)
+    form = a_user_form(shop, name="zz-090") | {"from": "zz-080"}
+    assert admin.ask("/user/disable", form).path == "/users?from=zz-080"
+    assert admin.ask("/users?from=" + "x" * 5_000).status == 400
 
 
 async def test_one_admin_stays_whoever_asks_and_however_many_at_once(database: Database) -> None:
