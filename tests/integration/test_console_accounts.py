@@ -129,6 +129,10 @@ def test_the_command_line_says_when_there_is_nobody_or_somebody_of_that_name(sho
     taken = shop.house.answer("console", "users", "add", "viewer-mei", "--role", "admin", code=1)
     assert taken == {"ok": False, "name": "viewer-mei"}
     shop.house.orderflow("console", "users", "add", "x", "--role", "king", code=2)
+    made = shop.house.answer("console", "users", "add", "by-hand", "--role", "viewer")
+    browser = Browser(shop.url)
+    assert browser.log_in("by-hand", made["password"]).path == "/password"
+    assert browser.choose(made["password"], PASSWORD).path == "/orders"
     names = [each["name"] for each in shop.house.answer("console", "users", "list")["users"]]
     assert "viewer-mei" in names
     assert "$argon2" not in shop.house.orderflow("console", "users", "list", "--json")
@@ -461,15 +465,38 @@ HOSTILE = (
 )  # fmt: skip
 #: What would tell how the house is built, or let a page do what it was told to write.
 LEAKS = re.compile(r"Traceback|asyncpg|sqlalchemy|postgresql://|<script>alert|File &#34;|SELECT ")
+#: What a handler reads of an address or a form.
+_ASKS = re.compile(r'(?:asked|form|said)\.(?:one|all|whole|a_number)\(\s*"(\w+)"')
 #: These end or lock the session that asks, or go on for ever.
-_LEFT_OUT = {"/sign-in", "/sign-out", "/password", "/order/changes", "/sku/changes"}
+_LEFT_OUT = {
+    "/sign-in", "/sign-out", "/password", "/order/changes", "/sku/changes", "/exception/changes",
+}  # fmt: skip
 
 
 def names(page: web.Page) -> list[str]:
-    """The fields that a page's module asks for, by its source."""
-    source = inspect.getsource(inspect.getmodule(page.handler) or web)
-    found = re.findall(r'(?:asked|form)\.(?:one|all|whole|a_number)\(\s*"(\w+)"', source)
-    return sorted({*found, "q", "after", "before", "key", "id", "reason"})
+    """The fields that a page asks for, by the source of its handler and of what that calls."""
+    found, seen, rooms = {"id", "reason"}, set(), [page.handler]
+    while rooms:
+        if (each := rooms.pop()) in seen:
+            continue
+        seen.add(each)
+        source, known = inspect.getsource(each), vars(inspect.getmodule(each) or web)
+        found |= {*_ASKS.findall(source)}
+        for word in re.findall(r"\w+", source):
+            value = known.get(word)
+            if inspect.isfunction(value) and value.__module__.startswith("streams.console."):
+                rooms.append(value)
+            # Fields that are named together: `_KEY = ("platform", "shop")`, and what a list is of.
+            elif word.startswith("_") and isinstance(value, tuple):
+                found |= {text for text in value if text and isinstance(text, str)}
+            elif _is_of_texts(value):
+                found |= {*value._fields}
+    return sorted(found)
+
+
+def _is_of_texts(value: Any) -> bool:
+    fields = getattr(value, "_fields", ())
+    return bool(fields) and all(value.__annotations__.get(each) is str for each in fields)
 
 
 def hostile() -> list[Any]:
@@ -486,7 +513,7 @@ def test_whatever_is_asked_it_is_never_our_mistake_and_nothing_is_told(
     for role in Role:
         browser = shop.of(role)
         may = page.needs is None or page.needs in RIGHTS[role]
-        csrf = browser.ask("/password").csrf if page.method == "POST" else ""
+        csrf = shop.token(role) if page.method == "POST" else ""
         # Whoever may not gets no further than the right, whatever the field.
         for name in names(page) if may and role in (Role.VIEWER, Role.ADMIN) else ["id"]:
             asked = {name: next(turns)}
