@@ -9,15 +9,15 @@ A lease is held by a session and runs out by itself, `HELD_FOR_S` after the form
 
 import contextlib
 import time
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-import redis.asyncio as redis
 from msgspec import DecodeError, msgpack
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from schemas.errors import CacheUnavailable, Misconfigured
+from schemas.errors import CacheUnavailable
+from streams.caching import client
 from streams.clock import now_ms
 from streams.settings import Settings
 
@@ -39,6 +39,9 @@ if held then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return held end
 redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return ARGV[1] .. ARGV[2]
 """
+#: The marks of nobody, and of what cannot be known.
+_NOBODY, _NOT_KNOWN = "-", "?"
+_MARK_LENGTH = 16
 _DROP = """
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
@@ -70,9 +73,9 @@ class Leases:
         self._take = self._look = self._drop = None
         self._alone_until = 0.0
         if settings.redis:
-            self._redis = _client(settings.redis.get_secret_value())
+            self._redis = client(settings.redis.get_secret_value(), _ANSWERS_WITHIN_S)
             self._take = self._redis.register_script(_TAKE)
-            self._look = self._redis.register_script("return redis.call('GET', KEYS[1])")
+            self._look = self._redis.register_script("return redis.call('MGET', unpack(KEYS))")
             self._drop = self._redis.register_script(_DROP)
 
     async def close(self) -> None:
@@ -92,43 +95,38 @@ class Leases:
     async def look(self, about: About, session: bytes) -> Editors:
         """Return whoever has a form open."""
         try:
-            held = await self._asked(self._look, keys=[self._name(about)])
+            (held,) = await self._asked(self._look, keys=[self._name(about)])
         except CacheUnavailable:
             return Editors(is_known=False)
         return _editors(held, session)
+
+    async def marks(self, abouts: Sequence[About]) -> dict[About, str]:
+        """Return of each of these a mark of who has it open, another one whenever that changes."""
+        if not abouts:
+            return {}
+        try:
+            held = await self._asked(self._look, keys=[self._name(about) for about in abouts])
+        except CacheUnavailable:
+            return dict.fromkeys(abouts, _NOT_KNOWN)
+        return {about: _mark(each) for about, each in zip(abouts, held, strict=True)}
 
     async def drop(self, about: About, session: bytes) -> None:
         """Give a lease of ours back; where Redis is away, it runs out."""
         with contextlib.suppress(CacheUnavailable):
             await self._asked(self._drop, keys=[self._name(about)], args=[session])
 
-    async def _asked(self, script: Any, **of: Any) -> bytes | None:
+    async def _asked(self, script: Any, **of: Any) -> Any:
         """Return what Redis says; one that did not answer is left alone for a moment."""
         if script is None or time.monotonic() < self._alone_until:
             raise CacheUnavailable
         try:
-            said: bytes | None = await script(**of)
+            return await script(**of)
         except (RedisError, OSError) as error:
             self._alone_until = time.monotonic() + _LEFT_ALONE_S
             raise CacheUnavailable from error
-        return said
 
     def _name(self, about: About) -> str:
         return self._prefix + ":".join(about)
-
-
-def _client(url: str) -> Any:
-    try:
-        return redis.from_url(
-            url,
-            socket_timeout=_ANSWERS_WITHIN_S,
-            socket_connect_timeout=_ANSWERS_WITHIN_S,
-            retry=Retry(NoBackoff(), 1),
-        )
-    except ValueError:
-        raise Misconfigured(
-            "Set ORDERFLOW_REDIS to an address such as redis://:password@127.0.0.1:6379/0."
-        ) from None  # the cause may repeat the address
 
 
 def _editors(held: bytes | None, session: bytes) -> Editors:
@@ -140,3 +138,8 @@ def _editors(held: bytes | None, session: bytes) -> Editors:
     except DecodeError:
         return Editors(is_known=False)
     return Editors(is_known=True, held=Held(name, since_ms, is_ours=holder == session))
+
+
+def _mark(held: bytes | None) -> str:
+    """Return what is another for each lease; it goes to pages, so nothing of a session is in it."""
+    return _NOBODY if held is None else sha256(held).hexdigest()[:_MARK_LENGTH]

@@ -23,12 +23,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import DecodeError, Struct, json
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from schemas.errors import CacheUnavailable, Misconfigured
+from schemas.errors import CacheUnavailable
+from streams.caching import client
 
 #: Nothing is kept for longer without being written or rebuilt again.
 KEPT_MS = 7 * 24 * 3_600_000
@@ -108,7 +106,9 @@ class Read(Struct, Generic[T]):
 
 class Store(Generic[T]):
     """
-    The scripts, on one Redis. Every method raises CacheUnavailable when it does not answer.
+    The scripts, on one Redis; raises Misconfigured for what is no address of one.
+
+    Every method raises CacheUnavailable when it does not answer.
 
     *kind* is what a body holds. *within_s* is how long Redis may take to answer, twice where a
     connection was found broken.
@@ -117,17 +117,7 @@ class Store(Generic[T]):
     def __init__(self, url: str, prefix: str, kind: Any, within_s: float) -> None:
         #: `orderflow:` and the installation's prefix, which has no colon: none is another's start.
         self.prefix = f"orderflow:{prefix}"
-        try:
-            self._redis: Any = Redis.from_url(
-                url,
-                socket_timeout=within_s,
-                socket_connect_timeout=within_s,
-                retry=Retry(NoBackoff(), 1),
-            )
-        except ValueError:
-            raise Misconfigured(
-                "Set ORDERFLOW_REDIS to an address such as redis://:password@127.0.0.1:6379/0."
-            ) from None  # the cause may repeat the address
+        self._redis: Any = client(url, within_s)
         self._decode: Callable[[bytes], Read[T]] = json.Decoder(Read[kind]).decode
         self._write = self._redis.register_script(_WRITE)
         self._read = self._redis.register_script(_READ)

@@ -135,26 +135,6 @@ def change_label(
     _change(Table.LABELS, code, wishes, reason, operator, as_json=as_json)
 
 
-@labels.command("retire", epilog=examples("orderflow labels retire vip --reason 'over'"))
-def retire_label(
-    code: Code, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
-) -> None:
-    """Let no order get a label any more; orders that carry it keep it."""
-    from streams.annotating.table import Table
-
-    _retire(Table.LABELS, code, reason, operator, again=False, as_json=as_json)
-
-
-@labels.command("restore", epilog=examples("orderflow labels restore vip --reason 'again'"))
-def restore_label(
-    code: Code, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
-) -> None:
-    """Let a retired label be used again."""
-    from streams.annotating.table import Table
-
-    _retire(Table.LABELS, code, reason, operator, again=True, as_json=as_json)
-
-
 # --- fields ---------------------------------------------------------------------------------------
 
 
@@ -238,27 +218,43 @@ def change_field(
     _change(Table.FIELDS, code, wishes, reason, operator, as_json=as_json)
 
 
-@fields.command("retire", epilog=examples("orderflow fields retire gift --reason 'over'"))
-def retire_field(
-    code: Code, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
-) -> None:
-    """Let nobody fill in a field any more; what orders hold stays."""
-    from streams.annotating.table import Table
-
-    _retire(Table.FIELDS, code, reason, operator, again=False, as_json=as_json)
-
-
-@fields.command("restore", epilog=examples("orderflow fields restore gift --reason 'again'"))
-def restore_field(
-    code: Code, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
-) -> None:
-    """Let a retired field be filled in again."""
-    from streams.annotating.table import Table
-
-    _retire(Table.FIELDS, code, reason, operator, again=True, as_json=as_json)
-
-
 # --- both -----------------------------------------------------------------------------------------
+
+
+def _ending(app: typer.Typer, table_: str, *, again: bool, words: str, example: str) -> None:
+    """Add the command that retires, or restores, what stands in a table."""
+
+    @app.command("restore" if again else "retire", help=words, epilog=examples(example))
+    def end(
+        code: Code, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
+    ) -> None:
+        from streams.annotating import table as those
+
+        work = those.retire(
+            operations_of(settings()), those.Table(table_), code, who(operator), reason,
+            again=again,
+        )  # fmt: skip
+        _done(work, code, "is in use again" if again else "is retired", as_json=as_json)
+
+
+_ending(
+    labels, "labels", again=False,
+    words="Let no order get a label any more; orders that carry it keep it.",
+    example="orderflow labels retire vip --reason 'over'",
+)  # fmt: skip
+_ending(
+    labels, "labels", again=True, words="Let a retired label be used again.",
+    example="orderflow labels restore vip --reason 'again'",
+)  # fmt: skip
+_ending(
+    fields, "custom_fields", again=False,
+    words="Let nobody fill in a field any more; what orders hold stays.",
+    example="orderflow fields retire gift --reason 'over'",
+)  # fmt: skip
+_ending(
+    fields, "custom_fields", again=True, words="Let a retired field be filled in again.",
+    example="orderflow fields restore gift --reason 'again'",
+)  # fmt: skip
 
 
 def _definitions() -> "Definitions":
@@ -301,15 +297,6 @@ def _change(
         await those.change(dsn, made, who(operator), reason, there.version)
 
     _done(change(), code, "is changed", as_json=as_json)
-
-
-def _retire(
-    of: "Table", code: str, reason: str, operator: str | None, *, again: bool, as_json: bool
-) -> None:
-    from streams.annotating import table as those
-
-    work = those.retire(operations_of(settings()), of, code, who(operator), reason, again=again)
-    _done(work, code, "is in use again" if again else "is retired", as_json=as_json)
 
 
 def _done(work: "Awaitable[None]", code: str, did: str, *, as_json: bool) -> None:

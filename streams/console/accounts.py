@@ -170,10 +170,11 @@ class Accounts:
 
     # --- users ------------------------------------------------------------------------------------
 
-    async def listed(self) -> list[Row]:
-        """Return everybody, without the passwords."""
+    async def listed(self, begin: str = "", limit: int | None = None) -> list[Row]:
+        """Return everybody by name from *begin* on, at most *limit*, without the passwords."""
         async with self._connected() as connection:
-            return [dict(row) for row in await connection.fetch(sql("console_users_listed"))]
+            rows = await connection.fetch(sql("console_users_listed"), begin, limit)
+            return [dict(row) for row in rows]
 
     async def first(self) -> tuple[str, str] | None:
         """Make the first user of an empty house; return name and password, told this once."""

@@ -1,14 +1,16 @@
 """
 The exceptions queue, worked off by people: the functions of `streams/exceptions`, as pages.
 
-Who corrects a message has its lease, which shows to others; of two the second is shown both texts.
+Who corrects a message has its lease, of which open pages of it are told; of two the second is shown
+both texts.
 
 Promises: without the right nothing of the original bytes is shown that is personal; with it they
 are shown by a form, which is on record. A bulk action is counted first, and done only to as many as
 were counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -16,6 +18,7 @@ from starlette.responses import Response
 from schemas.errors import Rejected
 from schemas.parked import Cause, Stage
 from streams import topics
+from streams.annotating.leases import About, Editors
 from streams.console import cursors
 from streams.console.order import changes
 from streams.console.page import FIELDS_MAX, Fields, Page, Visit
@@ -125,15 +128,24 @@ async def _overtaken(visit: Visit, id_: str, seen: int, mine: str) -> Response:
 
 
 async def exception_changes(visit: Visit) -> Response:
-    """Tell an open form that its exception has changed."""
+    """Tell an open page that its exception has changed, or that somebody corrects it."""
     return changes(visit, ("exception", (await _one(visit, visit.asked.one("id")))["id"]))
 
 
 async def keep_exception_lease(visit: Visit) -> Response:
     """Keep the lease of an open form up; tell who else has it, and whether it was edited."""
-    row, session = await _one(visit, visit.asked.one("id")), visit.known
-    seen = visit.asked.a_number("edits")
-    editors = await visit.house.leases.take(("exception", row["id"]), session.id, session.name)
+    session = visit.known
+    return await _editing(visit, partial(visit.house.leases.take, name=session.name))
+
+
+async def show_exception_editors(visit: Visit) -> Response:
+    """Tell a page that only shows an exception who corrects it, and whether it was edited."""
+    return await _editing(visit, visit.house.leases.look)
+
+
+async def _editing(visit: Visit, lease: Callable[[About, bytes], Awaitable[Editors]]) -> Response:
+    row, seen = await _one(visit, visit.asked.one("id")), visit.asked.a_number("edits")
+    editors = await lease(("exception", row["id"]), visit.known.id)
     edits = [each for each in row["changes"] if each["did"] == "edited"]
     newer = edits[-1] if seen is not None and row["edits"] > seen and edits else None
     return visit.show("editing.html", editors=editors, newer=newer)
@@ -207,7 +219,8 @@ PAGES = (
         needs=Right.EXCEPTIONS, did="exceptions.discard", about=_ABOUT,
     ),
     Page("GET", "/exception", show_exception, needs=Right.LOOK),
-    Page("GET", "/exception/changes", exception_changes, needs=Right.EXCEPTIONS),
+    Page("GET", "/exception/changes", exception_changes, needs=Right.LOOK),
+    Page("GET", "/exception/editors", show_exception_editors, needs=Right.LOOK),
     Page("GET", "/exception/lease", keep_exception_lease, needs=Right.EXCEPTIONS),
     Page(
         "POST", "/exception/reveal", reveal_exception,

@@ -1,9 +1,11 @@
 """
-What open pages are told: that something they show has changed, and how old the data are.
+What open pages are told: that what they show has changed, who edits it, how old the data are.
 
 One reader of PostgreSQL for all of them: four times a second it asks for a mark of each order, SKU
 and exception that some page has open, in one query each, and wakes those whose mark is another.
 PostgreSQL is what the pages show, so what they are told is never ahead of what they then read.
+As often it asks Redis who has one of these open to edit it, apart from that: a Redis that does not
+answer holds nothing up.
 
 How old the data are: the ledger is as of the moment at which it had everything that the keepers
 had told. That moment is looked for by comparing the topics' ends with the ledger's positions; while
@@ -21,6 +23,7 @@ import aiokafka
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerUnavailable, OrderflowError
+from streams.annotating.leases import Leases
 from streams.clock import now_ms
 from streams.ending import end
 from streams.postgres.reads import Reads
@@ -29,7 +32,8 @@ from streams.topics import ORDER_EVENTS, STOCK_EVENTS
 
 logger = logging.getLogger(__name__)
 
-#: How often the marks are asked for: an open page knows of a change within this and a query.
+#: How often the marks, and who edits, are asked for: an open page knows of a change within this
+#: and a query.
 LOOK_EVERY_S = 0.25
 #: How often it is asked whether the ledger has everything.
 AGE_EVERY_S = 2.0
@@ -46,17 +50,21 @@ _KAFKA_S = 10.0
 
 #: What a page shows: ("order", key), ("sku", name) or ("exception", id).
 Shown = tuple[str, str]
+#: What people edit by a form that takes a lease.
+_EDITED = frozenset({"order", "exception"})
 
 
 class Live:
     """What changed, and how old the data are; `run` keeps it up to date until cancelled."""
 
-    def __init__(self, settings: Settings, reads: Reads) -> None:
+    def __init__(self, settings: Settings, reads: Reads, leases: Leases) -> None:
         self._settings = settings
         self._reads = reads
+        self._leases = leases
         self._open: Counter[Shown] = Counter()
         self._users: Counter[str] = Counter()
         self._marks: dict[Shown, str] = {}
+        self._editors: dict[Shown, str] = {}
         self._changed = asyncio.Condition()
         self._consumer: Any = None
         #: The ledger had everything then, ms; None: nobody knows yet.
@@ -69,6 +77,7 @@ class Live:
         """Look, again and again; a part that is away is waited for."""
         tasks = [
             asyncio.create_task(self._again(self._look, LOOK_EVERY_S, "marks")),
+            asyncio.create_task(self._again(self._look_for_editors, LOOK_EVERY_S, "editors")),
             asyncio.create_task(self._again(self._age, AGE_EVERY_S, "age")),
         ]
         try:
@@ -105,11 +114,26 @@ class Live:
             [name for kind, name in wanted if kind == of] for of in ("order", "sku", "exception")
         )
         found = await self._reads.marks(orders, skus, exceptions)
-        async with self._changed:
-            before = self._marks
-            self._marks = {shown: found[shown] for shown in wanted if shown in found}
-            if any(before.get(shown) != mark for shown, mark in self._marks.items()):
+        before, self._marks = self._marks, {each: found[each] for each in wanted if each in found}
+        await self._wake(before, self._marks)
+
+    async def _look_for_editors(self) -> None:
+        """Ask who edits what is open, and wake the pages for which that is another."""
+        wanted = [shown for shown in self._open if shown[0] in _EDITED]
+        before, self._editors = self._editors, await self._leases.marks(wanted)
+        await self._wake(before, self._editors)
+
+    async def _wake(self, before: Mapping[Shown, str], after: Mapping[Shown, str]) -> None:
+        if any(before.get(shown) != mark for shown, mark in after.items()):
+            async with self._changed:
                 self._changed.notify_all()
+
+    def _mark(self, shown: Shown) -> str | None:
+        """Return what is another after every change that a page shows; None: not known yet."""
+        mark, editors = self._marks.get(shown), self._editors.get(shown)
+        if mark is None or shown[0] not in _EDITED:
+            return mark
+        return None if editors is None else f"{mark} {editors}"
 
     async def _age(self) -> None:
         """Take note of the moment if the ledger has everything that was told by now."""
@@ -171,7 +195,7 @@ class Live:
         loop = asyncio.get_running_loop()
         until, told_at, mark = loop.time() + STREAM_S_MAX, 0.0, None
         while loop.time() < until and not self.ending():
-            if (now := self._marks.get(shown)) is not None and now != mark:
+            if (now := self._mark(shown)) is not None and now != mark:
                 # The first mark is told too: the page may have been read before this began.
                 mark = now
                 yield f"event: changed\ndata: {mark}\n\n"

@@ -117,7 +117,7 @@ async def show_order_part(visit: Visit) -> Response:
 
 
 async def order_changes(visit: Visit) -> Response:
-    """Tell an open page that its order has changed."""
+    """Tell an open page that its order has changed, or that somebody edits what is noted."""
     return changes(visit, ("order", visit.asked.one("key")))
 
 

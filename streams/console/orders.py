@@ -33,7 +33,7 @@ from streams.annotating.definitions import (
 from streams.console import cursors
 from streams.console.files import ROWS_MAX, Cells, taken_away
 from streams.console.money import amount
-from streams.console.page import Page, Visit, link
+from streams.console.page import DONE, Page, Visit, link
 from streams.operations.rights import Right
 
 Row = dict[str, Any]
@@ -262,7 +262,7 @@ async def list_orders(visit: Visit) -> Response:
     return visit.show(
         "orders.html", asked=asked, page=page, statuses=list(Status), attention=ATTENTION,
         platforms=topics.PLATFORMS, known=known, labelled=await _labels(visit, page.orders),
-        done=[(word, visit.asked.a_number(word)) for word in LABELLED],
+        done=[each.split(".") for each in visit.asked.one(DONE).split()],
         here=visit.asked.one("after"), as_of_ms=visit.house.live.as_of_ms,
     )  # fmt: skip
 
@@ -290,10 +290,10 @@ async def label_orders(visit: Visit) -> Response:
         )
     except BadAnnotation as error:
         raise Rejected(worded(visit, error)) from error
-    counts = {word: str(list(done.values()).count(word)) for word in LABELLED}
+    counts = [(word, list(done.values()).count(word)) for word in LABELLED]
     asked = Wanted(*(form.one(f"asked.{name}") for name in Wanted._fields))
-    more = {word: count for word, count in counts.items() if count != "0"}
-    where = asked.to("/orders", after=form.one("after"), **more)
+    said = visit.signed("/orders", " ".join(f"{word}.{count}" for word, count in counts if count))
+    where = asked.to("/orders", after=form.one("after"), done=said)
     return RedirectResponse(where, 303, {"cache-control": "no-store"})
 
 

@@ -7,6 +7,8 @@ is shown.
 
 Promises: nobody without the right gets as far as a handler; a form counts only from a page of this
 session, on this site; what a form does is on record before it is done, and so is what came of it.
+That something was done is told by an address only to the session that did it: a link from elsewhere
+makes no page say so.
 Whatever cannot be answered is a page with a sentence, and nothing of how it came about.
 """
 
@@ -52,6 +54,9 @@ FIELDS_MAX = 1_000
 VALUE_LENGTH_MAX = cursors.LENGTH_MAX
 REASON_LENGTH_MAX = 1_000
 _TOKEN_LENGTH_MAX = 100
+#: What an address says was done.
+DONE = "done"
+_SIGNATURE_LENGTH = 32
 #: A cookie that a browser keeps for so long, s: the language.
 YEAR_S = 365 * 86_400
 _OURS = frozenset({"same-origin", "none"})
@@ -202,6 +207,21 @@ class Visit:
         """Return what a label or field is called in the visitor's language."""
         return definition.zh if self.language == LANGUAGES[0] else definition.en
 
+    def signed(self, path: str, said: str) -> str:
+        """Return *said* as the page at *path* believes it of an address, in this session."""
+        # Nobody else has read the token: it stands in forms of this session only.
+        told = f"{path}\n{said}".encode()
+        signature = hmac.digest(self.known.csrf.encode(), told, "sha256").hex()
+        return f"{signature[:_SIGNATURE_LENGTH]}.{said}"
+
+    def believed(self, said: str) -> str:
+        """Return what was `signed` for this page in this session; of anything else nothing."""
+        told = said[_SIGNATURE_LENGTH + 1 :]
+        if self.session is None:
+            return ""
+        fine = self.signed(self.request.url.path, told)
+        return told if hmac.compare_digest(fine.encode(), said.encode()) else ""
+
     def show(self, template: str, code: int = 200, **values: Any) -> Response:
         """Return a page from a template."""
         page = self.house.pages.get_template(template)
@@ -209,7 +229,9 @@ class Visit:
         return HTMLResponse(body, code, {"cache-control": "no-store"})
 
     def go(self, path: str, **asked: str) -> Response:
-        """Send the browser on to another page, after a form."""
+        """Send the browser on to another page, after a form; what was `done` is signed."""
+        if DONE in asked:
+            asked[DONE] = self.signed(path, asked[DONE])
         where = f"{path}?{urlencode(asked)}" if asked else path
         return RedirectResponse(where, 303, {"cache-control": "no-store"})
 
@@ -282,7 +304,7 @@ class Page(Route):
             no = self._not_admitted(visit)
             if no is not None:
                 return no
-            visit.asked = _of_address(request)
+            visit.asked = _of_address(visit)
             if self.did is None:
                 return await self.handler(visit)
             visit.form = await self._form(visit)
@@ -351,11 +373,13 @@ async def _session(visit: Visit) -> Session | None:
     return await visit.house.accounts.session(token)
 
 
-def _of_address(request: Request) -> Fields:
-    asked = Fields(request.query_params.multi_items())
-    if any(len(value) > VALUE_LENGTH_MAX for _, value in request.query_params.multi_items()):
+def _of_address(visit: Visit) -> Fields:
+    pairs = visit.request.query_params.multi_items()
+    if any(len(value) > VALUE_LENGTH_MAX for _, value in pairs):
         raise Rejected("too_long")
-    return asked
+    return Fields(
+        [(name, visit.believed(value) if name == DONE else value) for name, value in pairs]
+    )
 
 
 def _kind(request: Request) -> str:
@@ -445,7 +469,9 @@ def sorry(visit: Visit, error: Exception) -> Response:
 def _sorry(visit: Visit, status: int, title: str, said: str) -> Response:
     if said in TERMS:
         said = visit.say(said)
-    return visit.show("sorry.html", status, title=title, said=said)
+    # What a part of the house says that has no words in Chinese is told all the same.
+    in_english = said.isascii() and visit.language == LANGUAGES[0]
+    return visit.show("sorry.html", status, title=title, said=said, in_english=in_english)
 
 
 def link(path: str, **asked: Any) -> str:

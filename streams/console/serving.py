@@ -65,16 +65,17 @@ async def serve(
     ):
         if (made := await accounts.first()) is not None:
             first(*made)
-        live = Live(settings, reads)
+        leases = Leases(settings)
+        live = Live(settings, reads, leases)
         house = House(
             settings, operations, reads, accounts, live, Imports(settings), Desk(settings),
             Reader(SLOW_AFTER_S), web.templates(),
-            Upkeep(settings, operations, lambda: live.as_of_ms), Leases(settings),
+            Upkeep(settings, operations, lambda: live.as_of_ms), leases,
         )  # fmt: skip
         try:
             await _serve(house, host, port)
         finally:
-            await house.leases.close()
+            await leases.close()
 
 
 async def _serve(house: House, host: str, port: int) -> None:

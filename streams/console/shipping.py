@@ -45,6 +45,7 @@ _KEY_LENGTH_MAX = 3 * ID_LENGTH_MAX
 #: Parcels that are waited for at a time: each has a consumer of its own.
 _TURNS = asyncio.Semaphore(8)
 _HOUR_MS = 3_600_000
+_PARCELS = "/to-ship/parcels"
 _FILTERS = ("until", "platform", "shop", "sku", "warehouse")
 
 
@@ -240,8 +241,9 @@ async def ship_parcel(visit: Visit) -> Response:
     # What is left of an order may go in another parcel.
     rest = keys if said.left else [key for key in keys if key != order]
     return RedirectResponse(
-        _with(link("/to-ship/parcels", done=made.id), rest), 303, {"cache-control": "no-store"}
-    )
+        _with(link(_PARCELS, done=visit.signed(_PARCELS, made.id)), rest), 303,
+        {"cache-control": "no-store"},
+    )  # fmt: skip
 
 
 def lines_of(form: Fields) -> tuple[ParcelLine, ...]:
@@ -275,9 +277,9 @@ PAGES = (
     Page("GET", "/to-ship.csv", export_to_ship_csv, needs=Right.LOOK),
     Page("GET", "/to-ship.xlsx", export_to_ship_xlsx, needs=Right.LOOK),
     Page("GET", "/to-ship/print", print_to_ship, needs=Right.LOOK),
-    Page("GET", "/to-ship/parcels", show_parcels, needs=Right.SHIP),
+    Page("GET", _PARCELS, show_parcels, needs=Right.SHIP),
     Page(
-        "POST", "/to-ship/parcels", ship_parcel,
+        "POST", _PARCELS, ship_parcel,
         needs=Right.SHIP, did="parcel.ship", about=("key", "carrier", "number"),
     ),
 )  # fmt: skip

@@ -116,7 +116,11 @@ async def _change(visit: Visit, verb: str) -> Response:
         said = (await commanding.ask(visit.house.settings, [made]))[made.id]
     if said.refusal is not None:
         raise Refused(
-            visit.say("command_refused", why=said.refusal.value, available=said.available)
+            visit.say(
+                "command_refused",
+                why=visit.say(f"refusal_{said.refusal.value}"),
+                available=said.available,
+            )
         )
     return visit.go("/sku", name=made.sku, done=made.id)
 

@@ -16,12 +16,17 @@ from streams.console.page import Handler, Page, Visit
 from streams.operations.operation import NotFound, Refused
 from streams.operations.rights import Right, Role
 
+#: A row has four forms.
+PAGE = 50
+
 
 async def list_users(visit: Visit) -> Response:
-    """Show everybody who may log in or might once, and the form for another."""
+    """Show a page of those who may log in or might once, by name, and the form for another."""
+    begin = visit.asked.one("from")
+    rows = await visit.house.accounts.listed(begin, PAGE + 1)
     return visit.show(
-        "users.html", rows=await visit.house.accounts.listed(), roles=list(Role),
-        name_max=NAME_LENGTH_MAX,
+        "users.html", rows=rows[:PAGE], begin=begin, roles=list(Role), name_max=NAME_LENGTH_MAX,
+        next=rows[PAGE]["name"] if len(rows) > PAGE else None,
     )  # fmt: skip
 
 
@@ -84,7 +89,8 @@ async def _done(visit: Visit, work: Awaitable[bool]) -> Response:
             raise NotFound("no_user")
     except LastAdmin as error:
         raise Refused("last_admin") from error
-    return visit.go("/users")
+    begin = visit.form.one("from")
+    return visit.go("/users", **({"from": begin} if begin else {}))
 
 
 def _form(doing: str, handler: Handler, *about: str) -> Page:

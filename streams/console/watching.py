@@ -47,7 +47,8 @@ async def acknowledge_alert(visit: Visit) -> Response:
     if done.alert is None:
         raise NotFound("no_alert")
     if done.refused:
-        raise Refused(done.refused)
+        by = done.alert["acknowledged_by"]
+        raise Refused(visit.say(f"alert_is_{done.alert['state']}", by=by))
     return visit.go("/alerts")
 
 
@@ -70,7 +71,7 @@ async def pause_intake(visit: Visit) -> Response:
             visit.known.name, reason,
         )  # fmt: skip
     except table.AsItIs as error:
-        raise Refused(str(error)) from error
+        raise Refused(visit.say(f"shop_is_{error.why}", by=error.by)) from error
     return visit.go("/intake")
 
 
@@ -83,7 +84,7 @@ async def resume_intake(visit: Visit) -> Response:
             visit.known.name, reason,
         )  # fmt: skip
     except table.AsItIs as error:
-        raise Refused(str(error)) from error
+        raise Refused(visit.say(f"shop_is_{error.why}", by=error.by)) from error
     return visit.go("/intake")
 
 

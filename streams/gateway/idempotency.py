@@ -15,13 +15,11 @@ from hashlib import sha256
 from secrets import token_bytes
 from typing import Any, NamedTuple
 
-import redis.asyncio as redis
 from msgspec import DecodeError, msgpack
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from schemas.errors import Unavailable
+from streams.caching import client
 from streams.settings import Settings
 
 #: How long an answer is kept.
@@ -48,19 +46,18 @@ class Kept(NamedTuple):
 
 
 class Answers:
-    """What was answered, in Redis, under this installation's prefix. Raises AnswersUnavailable."""
+    """
+    What was answered, in Redis, under this installation's prefix. Raises AnswersUnavailable.
+
+    Raises Misconfigured at once for what is no address of a Redis.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = f"{settings.topic_prefix}gateway:answer:"
         self._claimed_for_s = _CLAIM_OUTLIVES_S + int(settings.gateway_ack_within.total_seconds())
         self._redis: Any = None
         if settings.redis is not None:
-            self._redis = redis.from_url(
-                settings.redis.get_secret_value(),
-                socket_timeout=_ANSWERS_WITHIN_S,
-                socket_connect_timeout=_ANSWERS_WITHIN_S,
-                retry=Retry(NoBackoff(), 1),
-            )
+            self._redis = client(settings.redis.get_secret_value(), _ANSWERS_WITHIN_S)
 
     async def close(self) -> None:
         """Close the connections."""

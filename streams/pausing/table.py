@@ -17,6 +17,7 @@ import msgspec
 
 from agents.holding import Lane
 from agents.reference import Directory, reference_key
+from schemas.base import Word
 from schemas.errors import OrderflowError, Rejected
 from schemas.reference import Pause
 from streams import reference
@@ -40,8 +41,27 @@ class UnknownShop(Rejected):
     """There is no such shop."""
 
 
+class WhyNot(Word):
+    """How a shop is that is not changed."""
+
+    PAUSED = "paused"
+    RESUMING = "resuming"
+    NOT_PAUSED = "not_paused"
+
+
+_SENTENCES = {
+    WhyNot.PAUSED: "{shop} was paused by {by}.",
+    WhyNot.RESUMING: "{shop} is being resumed by {by}; wait until it is.",
+    WhyNot.NOT_PAUSED: "{shop} is not paused.",
+}
+
+
 class AsItIs(OrderflowError):  # noqa: N818  an answer
     """The shop is as it was asked to be, or cannot be made so now; nothing was changed."""
+
+    def __init__(self, why: WhyNot, shop: str, by: str = "") -> None:
+        super().__init__(_SENTENCES[why].format(shop=shop, by=by))
+        self.why, self.by = why, by
 
 
 async def pause(settings: Settings, dsn: str, platform: str, shop: str, by: str, why: str) -> Pause:
@@ -60,10 +80,9 @@ async def pause(settings: Settings, dsn: str, platform: str, shop: str, by: str,
         id_ = await connection.fetchval(sql("pause_intake"), platform, shop, starts, by, why)
         if id_ is None:
             row = await _of(connection, platform, shop)
-            how = "is being resumed; wait until it is" if row["resumed_at"] else "was paused"
-            raise AsItIs(
-                f"{platform} shop {shop} {how} by {row['resumed_by'] or row['paused_by']}."
-            )
+            why_not = WhyNot.RESUMING if row["resumed_at"] else WhyNot.PAUSED
+            by = row["resumed_by"] or row["paused_by"]
+            raise AsItIs(why_not, f"{platform} shop {shop}", by)
         await _tell(settings, connection)
     return Pause(id=id_, platform=platform, shop=shop, starts=tuple(starts))
 
@@ -79,8 +98,8 @@ async def resume(settings: Settings, dsn: str, platform: str, shop: str, by: str
         id_: int | None = await connection.fetchval(sql("resume_intake"), platform, shop, by, why)
         if id_ is None:
             row = await _of(connection, platform, shop)
-            said = f"is being resumed by {row['resumed_by']}" if row else "is not paused"
-            raise AsItIs(f"{platform} shop {shop} {said}.")
+            why_not = WhyNot.RESUMING if row else WhyNot.NOT_PAUSED
+            raise AsItIs(why_not, f"{platform} shop {shop}", row["resumed_by"] if row else "")
         await _tell(settings, connection)
     return id_
 

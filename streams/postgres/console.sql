@@ -1,11 +1,11 @@
 -- The console: who its users are and what they did; and how orders and stock are looked for.
 
 -- name: console_users_listed
--- Everybody who may log in or might, without the passwords.
+-- Everybody who may log in or might, by name from $1 on, at most $2 where it is given; no passwords.
 SELECT name, role, must_change, made_at, made_by, changed_at, changed_by, disabled_at,
     (SELECT max(seen_at) FROM console_sessions WHERE console_sessions.name = console_users.name)
         AS seen_at
-FROM console_users ORDER BY name;
+FROM console_users WHERE name >= $1 ORDER BY name LIMIT $2::bigint;
 
 -- name: console_user
 -- One user, with the hash of the password.

@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.parse
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from streams.clock import new_id
 from streams.console import web
 from streams.console.accounts import ATTEMPTS_OF_NAME_MAX, Accounts, LastAdmin, Lasting
+from streams.console.terms import say
+from streams.console.users import PAGE
 from streams.operations.rights import RIGHTS, Role
 from tests.integration.databases import ROOT, Database, database, empty  # noqa: F401
 from tests.integration.the_console import (  # noqa: F401
@@ -126,6 +129,10 @@ def test_the_command_line_says_when_there_is_nobody_or_somebody_of_that_name(sho
     taken = shop.house.answer("console", "users", "add", "viewer-mei", "--role", "admin", code=1)
     assert taken == {"ok": False, "name": "viewer-mei"}
     shop.house.orderflow("console", "users", "add", "x", "--role", "king", code=2)
+    made = shop.house.answer("console", "users", "add", "by-hand", "--role", "viewer")
+    browser = Browser(shop.url)
+    assert browser.log_in("by-hand", made["password"]).path == "/password"
+    assert browser.choose(made["password"], PASSWORD).path == "/orders"
     names = [each["name"] for each in shop.house.answer("console", "users", "list")["users"]]
     assert "viewer-mei" in names
     assert "$argon2" not in shop.house.orderflow("console", "users", "list", "--json")
@@ -310,8 +317,12 @@ def a_user_form(shop: Shop, **more: str) -> dict[str, str]:
     return {"csrf": csrf, "once": new_id(), "reason": "新同事", **more}
 
 
-def users(shop: Shop) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in shop.house.answer("console", "users", "list")["users"]}
+def role_of(shop: Shop, name: str) -> str:
+    """The role that the page shows somebody to have."""
+    text = shop.of(Role.ADMIN).ask(f"/users?from={urllib.parse.quote(name)}").text
+    found = re.search(rf"<summary>{name} · ([^<]+)<|<td>{name} <small>.*?</td><td>([^<]+)", text)
+    assert found, name
+    return found[1] or found[2]
 
 
 def test_an_admin_makes_a_user_whose_password_is_shown_once(shop: Shop) -> None:
@@ -357,7 +368,7 @@ def test_an_admin_changes_disables_and_lets_in_again(shop: Shop) -> None:
     once = re.search(r"<pre>([^<]+)</pre>", reset.text)
     assert once is not None
     assert Browser(shop.url).log_in("moved-lin", once[1]).path == "/password"
-    assert users(shop)["moved-lin"]["role"] == "service"
+    assert role_of(shop, "moved-lin") == say("zh", "role_service")
     record = recorded(shop, "admin-mei")
     for did in ("users.disable", "users.enable", "users.password"):
         assert (did, "moved-lin", "新同事", "done") in record
@@ -391,8 +402,32 @@ def test_a_user_is_not_changed_where_it_cannot_be(
 
     assert (answer.status, says in answer.text) == (status, True), answer.text[-600:]
     assert "没有任何更改" in answer.text
-    assert users(shop)["admin-mei"]["role"] == "admin"
+    assert role_of(shop, "admin-mei") == say("zh", "role_admin")
     assert admin.ask("/orders").path == "/orders"
+
+
+def test_users_are_listed_by_pages_and_a_form_leads_back_to_its_own(shop: Shop) -> None:
+    admin = shop.of(Role.ADMIN)
+    in_the_database(
+        shop,
+        "INSERT INTO console_users (name, role, password, must_change, made_by, changed_by)"
+        " SELECT 'zz-' || lpad(n::text, 3, '0'), 'viewer', '-', false, 'test', 'test'"
+        " FROM generate_series(1, 120) AS n",
+    )
+    seen, path = [], "/users"
+    while path:
+        page = admin.ask(path)
+        assert page.text.count("<summary>") <= PAGE
+        seen += re.findall(r"<tr><td>(?:<a href=[^>]+>)?([^<]+?)(?:</a>)? <small>", page.text)
+        next_ = re.search(r'rel="next" href="([^"]+)"', page.text)
+        path = unescape(next_[1]) if next_ else ""
+
+    assert len(seen) == len(set(seen)) > 120
+    assert seen == sorted(seen)
+    assert {"admin-mei", "zz-001", "zz-120"} <= set(seen)
+    form = a_user_form(shop, name="zz-090") | {"from": "zz-080"}
+    assert admin.ask("/user/disable", form).path == "/users?from=zz-080"
+    assert admin.ask("/users?from=" + "x" * 5_000).status == 400
 
 
 async def test_one_admin_stays_whoever_asks_and_however_many_at_once(database: Database) -> None:
@@ -430,15 +465,38 @@ HOSTILE = (
 )  # fmt: skip
 #: What would tell how the house is built, or let a page do what it was told to write.
 LEAKS = re.compile(r"Traceback|asyncpg|sqlalchemy|postgresql://|<script>alert|File &#34;|SELECT ")
+#: What a handler reads of an address or a form.
+_ASKS = re.compile(r'(?:asked|form|said)\.(?:one|all|whole|a_number)\(\s*"(\w+)"')
 #: These end or lock the session that asks, or go on for ever.
-_LEFT_OUT = {"/sign-in", "/sign-out", "/password", "/order/changes", "/sku/changes"}
+_LEFT_OUT = {
+    "/sign-in", "/sign-out", "/password", "/order/changes", "/sku/changes", "/exception/changes",
+}  # fmt: skip
 
 
 def names(page: web.Page) -> list[str]:
-    """The fields that a page's module asks for, by its source."""
-    source = inspect.getsource(inspect.getmodule(page.handler) or web)
-    found = re.findall(r'(?:asked|form)\.(?:one|all|whole|a_number)\(\s*"(\w+)"', source)
-    return sorted({*found, "q", "after", "before", "key", "id", "reason"})
+    """The fields that a page asks for, by the source of its handler and of what that calls."""
+    found, seen, rooms = {"id", "reason"}, set(), [page.handler]
+    while rooms:
+        if (each := rooms.pop()) in seen:
+            continue
+        seen.add(each)
+        source, known = inspect.getsource(each), vars(inspect.getmodule(each) or web)
+        found |= {*_ASKS.findall(source)}
+        for word in re.findall(r"\w+", source):
+            value = known.get(word)
+            if inspect.isfunction(value) and value.__module__.startswith("streams.console."):
+                rooms.append(value)
+            # Fields that are named together: `_KEY = ("platform", "shop")`, and what a list is of.
+            elif word.startswith("_") and isinstance(value, tuple):
+                found |= {text for text in value if text and isinstance(text, str)}
+            elif _is_of_texts(value):
+                found |= {*value._fields}
+    return sorted(found)
+
+
+def _is_of_texts(value: Any) -> bool:
+    fields = getattr(value, "_fields", ())
+    return bool(fields) and all(value.__annotations__.get(each) is str for each in fields)
 
 
 def hostile() -> list[Any]:
@@ -455,7 +513,7 @@ def test_whatever_is_asked_it_is_never_our_mistake_and_nothing_is_told(
     for role in Role:
         browser = shop.of(role)
         may = page.needs is None or page.needs in RIGHTS[role]
-        csrf = browser.ask("/password").csrf if page.method == "POST" else ""
+        csrf = shop.token(role) if page.method == "POST" else ""
         # Whoever may not gets no further than the right, whatever the field.
         for name in names(page) if may and role in (Role.VIEWER, Role.ADMIN) else ["id"]:
             asked = {name: next(turns)}

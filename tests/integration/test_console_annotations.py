@@ -30,6 +30,7 @@ from tests.integration.the_console import (  # noqa: F401
     Shop,
     Stream,
     console,
+    exceptions,
     in_the_database,
     listed,
     recorded,
@@ -411,7 +412,8 @@ def test_chosen_orders_are_labelled_at_once_and_the_filter_stays(defined: Shop) 
     found = sorted(listed(viewer.ask("/orders?label=care")))
     off = service.ask("/orders/label", form | {"doing": "off"})
 
-    assert done.path == "/orders?q=LAMP&platform=mall&changed=2&unknown=1"
+    assert done.path.startswith("/orders?q=LAMP&platform=mall&done=")
+    assert done.done == "changed.2 unknown.1"
     assert "已更改 2 单" in done.text
     assert "1 单不存在" in done.text
     assert "2 单本来如此" in again.text
@@ -561,11 +563,17 @@ def test_without_redis_the_page_says_that_it_cannot_know_and_changes_are_made(
 ) -> None:
     service = watched.of(Role.SERVICE)
     watched.stop_redis()
+    stream = Stream(service, f"/order/changes?key={OTHER}")
     try:
         page = form_of(service, OTHER)
+        eventually(stream.marks, WITHIN_S)
+        told = len(stream.marks())
         done = service.ask("/order/annotate", filled(page, **{"field.note": "无 Redis"}))
         part = service.ask(f"/order/part?key={OTHER}")
+        # Pages are told of changes all the same.
+        eventually(lambda: len(stream.marks()) > told, WITHIN_S)
     finally:
+        stream.close()
         watched.start_redis()
 
     for each in (page, done, part):
@@ -574,6 +582,49 @@ def test_without_redis_the_page_says_that_it_cannot_know_and_changes_are_made(
     eventually(lambda: "无法得知" not in form_of(service, OTHER).text, WITHIN_S)
     # A console without any Redis says so too.
     assert "无法得知" in form_of(watched._shop.of(Role.SERVICE), OTHER).text
+
+
+def begin_to_note(watched: Watched) -> None:
+    form_of(watched.of(Role.SERVICE), OTHER)
+
+
+def begin_to_correct(watched: Watched) -> None:
+    id_ = exceptions(watched._shop)[0]
+    service = watched.of(Role.SERVICE)
+    form = {"csrf": service.ask(f"/exception?id={urllib.parse.quote(id_)}").csrf, "id": id_}
+    shown = service.ask("/exception/reveal", form | {"reason": "更正"})
+    assert 'action="/exception/edit"' in shown.text
+
+
+@pytest.mark.parametrize("of", ["order", "exception"])
+def test_an_open_page_is_told_when_somebody_begins_to_edit_and_when_nobody_does(
+    watched: Watched, of: str
+) -> None:
+    """The stream is not asked for anything: what it tells was not found by asking."""
+    watched.flush()
+    viewer, begin = watched.of(Role.VIEWER), begin_to_note
+    changes, part = f"/order/changes?key={OTHER}", f"/order/part?key={OTHER}"
+    if of == "exception":
+        begin, id_ = begin_to_correct, urllib.parse.quote(exceptions(watched._shop)[0])
+        changes, part = f"/exception/changes?id={id_}", f"/exception/editors?id={id_}&edits=0"
+    stream = Stream(viewer, changes)
+    try:
+        eventually(stream.marks, WITHIN_S)
+        assert "正在编辑" not in viewer.ask(part).text
+
+        begin(watched)
+
+        eventually(lambda: len(stream.marks()) == 2, WITHIN_S)
+        assert "service-mei 正在编辑" in viewer.ask(part).text
+        # Who only looks does not take the lease from whoever has it, and keeps it up for nobody.
+        begin(watched)
+        watched.flush()
+        eventually(lambda: len(stream.marks()) == 3, WITHIN_S)
+        assert "正在编辑" not in viewer.ask(part).text
+        # Nothing of a session is told.
+        assert all(re.fullmatch(r"[0-9.a-z]+ (-|[0-9a-f]{16})", each) for each in stream.marks())
+    finally:
+        stream.close()
 
 
 def test_an_open_page_is_told_of_what_others_note(watched: Watched) -> None:

@@ -165,7 +165,7 @@ def test_an_alert_is_seen_to_once_by_whoever_is_logged_in(shop: Shop) -> None:
     assert first.path == "/alerts"
     assert "warehouse-mei: 我去看" in first.text
     assert second.status == 409
-    assert "warehouse-mei" in second.text
+    assert "warehouse-mei 已在处理" in second.text
     assert nobodys.status == 404
     assert warehouse.ask("/alerts?state=never").status == 400
 
@@ -183,7 +183,7 @@ def test_a_shop_is_paused_and_resumed_with_a_reason(shop: Shop) -> None:
     resumed = operations.ask("/intake/resume", form | {"reason": "恢复了"})
 
     assert (paused.path, "operations-mei: 平台故障" in paused.text) == ("/intake", True)
-    assert again.status == 409
+    assert (again.status, "operations-mei 已暂停该店铺" in again.text) == (409, True)
     assert unknown.status == 400
     assert "operations-mei: 恢复了" in resumed.text
     assert ("intake.resume", "douyin shanjiao", "恢复了", "done") in recorded(

@@ -9,6 +9,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.errors import BrokerUnavailable
+from streams.annotating.leases import Leases
 from streams.console import live
 from streams.console.live import Live
 from streams.engine.admin import apply
@@ -39,7 +40,7 @@ async def test_the_data_are_as_of_the_moment_at_which_the_ledger_had_everything(
     there: Settings, database: Database
 ) -> None:
     async with Reads(database.reader) as reads:
-        known = Live(there, reads)
+        known = Live(there, reads, Leases(there))
         try:
             await known._age()
             at_first = known.as_of_ms
@@ -78,7 +79,7 @@ async def test_without_the_broker_nobody_knows_how_old_the_data_are(
     monkeypatch.setattr(live, "_KAFKA_S", 5.0)
     away = settings.model_copy(update={"kafka": "127.0.0.1:1", "drain_for": timedelta(seconds=1)})
     async with Reads(database.reader) as reads:
-        known = Live(away, reads)
+        known = Live(away, reads, Leases(away))
 
         with pytest.raises(BrokerUnavailable):
             await known._age()
@@ -91,7 +92,7 @@ async def test_of_one_user_only_so_many_pages_are_told_and_the_others_ask_by_the
 ) -> None:
     monkeypatch.setattr(live, "STREAMS_OF_USER_MAX", 2)
     async with Reads(database.reader) as reads:
-        known = Live(settings, reads)
+        known = Live(settings, reads, Leases(settings))
         streams = [known.told(("sku", f"S{n}"), "mei") for n in range(2)]
         begun = [await anext(each) for each in streams]
 

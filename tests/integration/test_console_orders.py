@@ -286,7 +286,8 @@ def test_what_can_go_now_is_listed_the_longest_paid_first_and_leaves_the_list_wh
 
     assert "VASE × 2" in listed_.text
     assert [first.status, second.status] == [200, 200]
-    assert first.path == second.path == f"/to-ship/parcels?done={form['once']}"
+    assert first.path == second.path
+    assert first.done == form["once"]
     assert "所选订单已全部处理" in first.text
     until_to_ship(shop, "sku=VASE", [late])
     eventually(lambda: "包裹 SF20000001 已发出" in warehouse.ask(first.path).text, WITHIN_S)
@@ -472,12 +473,35 @@ def test_one_form_sent_twice_is_one_effect(shop: Shop) -> None:
 
     first, second = (warehouse.ask("/sku/receive", form) for _ in range(2))
 
-    assert first.path == second.path == f"/sku?name=TWICE&done={form['once']}"
+    assert first.path == second.path
+    assert (first.path.partition("&")[0], first.done) == ("/sku?name=TWICE", form["once"])
     eventually(lambda: available(shop, "TWICE") == 5, WITHIN_S)
     trail = warehouse.ask("/sku?name=TWICE").text
     assert trail.count("warehouse-mei: 送货") == 1
     eventually(lambda: "现可用 5" in warehouse.ask(first.path).text, WITHIN_S)
     assert recorded(shop, "warehouse-mei").count(("stock.receive", "TWICE 5", "送货", "done")) == 2
+
+
+def test_a_link_makes_no_page_say_that_something_was_done(shop: Shop) -> None:
+    warehouse, operations = shop.of(Role.WAREHOUSE), shop.of(Role.OPERATIONS)
+    form = a_form(shop, "receive", "LINKED", "5", "送货")
+
+    own = warehouse.ask("/sku/receive", form)
+    signed = own.path.partition("done=")[2]
+
+    assert 'class="done"' in own.text
+    assert 'class="done"' in warehouse.ask(own.path).text
+    # The same address in another's session; our own signature elsewhere; what anybody can write.
+    assert 'class="done"' not in operations.ask(own.path).text
+    for path in (
+        f"/to-ship/parcels?done={signed}", f"/sku?name=LINKED&done={form['once']}",
+        f"/sku?name=LINKED&done={'0' * 32}.{form['once']}", "/sku?name=LINKED&done=%E5%B7%B2",
+        "/mapping?platform=mall&shop=main&theirs=P-1&done=1", "/orders?done=changed.5",
+        "/orders?changed=5", "/to-ship/parcels?done=1",
+    ):  # fmt: skip
+        for browser in (warehouse, operations):
+            answer = browser.ask(path)
+            assert (answer.status, 'class="done"' in answer.text) == (200, False), path
 
 
 def test_one_form_sent_twice_at_once_is_one_effect(shop: Shop) -> None:
@@ -515,7 +539,7 @@ def test_stock_is_changed_by_forms_and_the_buckets_add_up(shop: Shop) -> None:
     ("verb", "changed", "status", "says"),
     [
         # more than there is
-        ("freeze", {"number": "999999"}, 409, "not_enough"),
+        ("freeze", {"number": "999999"}, 409, "数量不足"),
         # no number
         ("receive", {"number": "many"}, 400, "请输入整数"),
         ("receive", {"number": ""}, 400, "请输入整数"),
@@ -527,10 +551,10 @@ def test_stock_is_changed_by_forms_and_the_buckets_add_up(shop: Shop) -> None:
         # no SKU, one that is too long, one with an invisible letter
         ("receive", {"sku": ""}, 400, "请提供 SKU"),
         ("receive", {"sku": "x" * 201}, 400, "请提供 SKU"),
-        ("receive", {"sku": "ID\u200bLE"}, 409, "misspelt_sku"),
+        ("receive", {"sku": "ID\u200bLE"}, 409, "SKU 拼写有误"),
         # an id that is none, and one of yesterday
         ("receive", {"once": "7"}, 400, "UUIDv7"),
-        ("receive", {"once": new_id(now_ms() - 2 * 86_400_000)}, 409, "too_old"),
+        ("receive", {"once": new_id(now_ms() - 2 * 86_400_000)}, 409, "表单已过期"),
         # a NUL
         ("receive", {"reason": "a\0b"}, 400, "无法使用的字符"),
     ],

@@ -8,11 +8,13 @@ person is in the console's log at the end.
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import http.cookiejar
 import http.server
 import json
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,16 +24,23 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from argon2 import PasswordHasher
 
+from schemas.stock import ReceiveStock
+from streams import commanding
 from streams.clock import new_id
 from streams.console import web
+from streams.console.page import SESSION
+from streams.feed import files
 from streams.operations.rights import Role
 from streams.postgres.connecting import connected
 from tests.e2e.test_an_order_from_platform_to_ledger import PAYLOADS, eventually
@@ -39,6 +48,8 @@ from tests.installation import HAPPENS_WITHIN_S as WITHIN_S
 from tests.installation import Installation, installation
 from tests.integration.databases import ROOT
 
+T = TypeVar("T")
+HERE = "127.0.0.1"
 PASSWORD = "correct horse battery 9"  # noqa: S105  of nobody but these tests
 #: The person of the order that came in clear: each of these is to be seen by some only.
 PERSON = (
@@ -67,6 +78,12 @@ class Answer(NamedTuple):
     def title(self) -> str:
         found = re.search(r"<h1>(.*?)</h1>", self.text, re.DOTALL)
         return unescape(found[1]).strip() if found else ""
+
+    @property
+    def done(self) -> str:
+        """What the address says was done, without the signature."""
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        return asked.get("done", "").partition(".")[2]
 
     @property
     def csrf(self) -> str:
@@ -129,8 +146,29 @@ class Browser:
         csrf = self.ask("/password").csrf
         return self.ask("/password", {"csrf": csrf, "old": old, "new": new, "again": new})
 
+    def keep(self, name: str, value: str) -> None:
+        """Have a cookie as if the console had set it."""
+        self.jar.set_cookie(
+            http.cookiejar.Cookie(
+                0, name, value, None, False, HERE, False, False, "/", True, False, None, True,
+                None, None, {"HttpOnly": ""},
+            )
+        )  # fmt: skip
+
     def cookie(self, name: str) -> Any:
         return next((each for each in self.jar if each.name == name), None)
+
+
+_A_USER = (
+    "INSERT INTO console_users (name, role, password, must_change, made_by, changed_by)"
+    " VALUES ($1, $2, $3, false, 'test', 'test')"
+)
+_A_SESSION = "INSERT INTO console_sessions (id, name, csrf) VALUES ($1, $2, $3)"
+
+
+@functools.cache
+def _hash_of(password: str) -> str:
+    return PasswordHasher().hash(password)
 
 
 @dataclass
@@ -141,6 +179,7 @@ class Shop:
     url: str
     first: str
     browsers: dict[Role, Browser] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict)
 
     def of(self, role: Role) -> Browser:
         """Return the browser of a user with *role*, who has chosen a password."""
@@ -148,11 +187,21 @@ class Shop:
             self.browsers[role] = self.a_user(f"{role.value}-mei", role)
         return self.browsers[role]
 
+    def token(self, role: Role) -> str:
+        """Return what all forms of this role's session have."""
+        browser = self.of(role)
+        session = browser.cookie(SESSION).value
+        if session not in self._tokens:
+            self._tokens[session] = browser.ask("/password").csrf
+        return self._tokens[session]
+
     def a_user(self, name: str, role: Role) -> Browser:
-        made = self.house.answer("console", "users", "add", name, "--role", role.value)
+        """Return the browser of a new user who is logged in, without the forms that lead there."""
+        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
+        in_the_database(self, _A_USER, name, role.value, _hash_of(PASSWORD))
+        in_the_database(self, _A_SESSION, sha256(token.encode()).digest(), name, csrf)
         browser = Browser(self.url)
-        assert browser.log_in(name, made["password"]).path == "/password"
-        assert browser.choose(made["password"], PASSWORD).path == "/orders"
+        browser.keep(SESSION, token)
         return browser
 
 
@@ -205,7 +254,29 @@ def feed(house: Installation, *orders: dict[str, Any]) -> None:
     folder.mkdir()
     for nth, each in enumerate(orders):
         (folder / f"{nth:04}.json").write_text(json.dumps(each, ensure_ascii=False))
-    house.orderflow("feed", str(folder), "--platform", "mall", "--shop", "main")
+    _feed(house, folder, "main", "mall")
+
+
+def _feed(house: Installation, folder: Path, shop: str, platform: str | None = None) -> None:
+    apart(files.feed(house.settings, files.found([folder], platform), shop))
+
+
+def received(house: Installation, units: int, *skus: str) -> None:
+    """Receive so many units of each SKU, and wait until that is done."""
+    made = [
+        commanding.command(
+            ReceiveStock, id=new_id(), sku=sku, quantity=units, reason="delivery", operator="test"
+        )
+        for sku in skus
+    ]
+    answers = apart(commanding.ask(house.settings, made, 90.0))
+    assert all(each.refusal is None for each in answers.values()), answers
+
+
+def apart(work: Coroutine[Any, Any, T]) -> T:
+    """Return what *work* does in a loop of its own: the caller's thread may have one that runs."""
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(asyncio.run, work).result()
 
 
 def in_clear() -> dict[str, Any]:
@@ -241,9 +312,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def furnished(house: Installation, url: str, log: Path) -> Shop:
     """The shop of a house whose workers run: stock received, samples and a person in clear fed."""
     # Nobody orders IDLE: what is available of it is what forms make of it.
-    for sku in ("LAMP", "BASKET-L", "HOOK-C", "IDLE"):
-        house.orderflow("stock", "receive", sku, "100", "--reason", "delivery", "--timeout", "90")
-    house.orderflow("feed", str(PAYLOADS), "--shop", "samples")
+    received(house, 100, "LAMP", "BASKET-L", "HOOK-C", "IDLE")
+    _feed(house, PAYLOADS, "samples")
     feed(house, in_clear())
     shop = Shop(house, url, printed(log))
     viewer = shop.of(Role.VIEWER)
@@ -294,7 +364,7 @@ def in_the_database(shop: Shop, statement: str, *values: Any) -> None:
         async with connected(owner, name="test") as connection:
             await connection.execute(statement, *values)
 
-    asyncio.run(go())
+    apart(go())
 
 
 def available(shop: Shop, sku: str) -> int:
@@ -326,7 +396,7 @@ def until_to_ship(shop: Shop, asked: str, wanted: list[str]) -> None:
 
 
 def stocked(shop: Shop, sku: str, units: int = 50) -> None:
-    shop.house.orderflow("stock", "receive", sku, str(units), "--reason", "x", "--timeout", "90")
+    received(shop.house, units, sku)
 
 
 class Stream:

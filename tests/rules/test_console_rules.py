@@ -27,7 +27,7 @@ from agents.settlements import Kind as Money
 from agents.settlements import Verdict as Settled
 from schemas.alerts import Severity, State
 from schemas.base import ID_LENGTH_MAX
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Misconfigured, Refusal, Rejected
 from schemas.orders import (
     Buyer,
     Case,
@@ -46,6 +46,7 @@ from streams.annotating.table import WhyNot
 from streams.console import cursors, web
 from streams.console.accounts import (
     PASSWORD_LENGTH_MAX,
+    Session,
     WeakPassword,
     check_name,
     check_password,
@@ -63,6 +64,7 @@ from streams.console.terms import LANGUAGES, TERMS, say
 from streams.figures.asking import STAGES, UNITS
 from streams.importing.forecast import Existing, Verdict
 from streams.operations.rights import RIGHTS, Right, Role
+from streams.pausing.table import WhyNot as NotChanged
 from streams.settings import Settings
 from streams.shipping.saying import WHY_NOT
 from tables.lifecycle import TRANSITIONS
@@ -261,6 +263,28 @@ def asking(query: str, path: str = "/orders") -> Visit:
     )  # fmt: skip
 
 
+def asked_by(csrf: str | None, path: str = "/sku") -> Visit:
+    visit = asking("", path)
+    visit.session = None if csrf is None else Session(b"", "mei", Role.ADMIN, csrf, False)
+    return visit
+
+
+def test_what_was_done_is_believed_by_the_same_page_of_the_same_session() -> None:
+    said = asked_by("one").signed("/sku", "已入库 5")
+
+    assert asked_by("one").believed(said) == "已入库 5"
+    assert asked_by("one", "/orders").believed(said) == ""
+    assert asked_by("another").believed(said) == ""
+    assert asked_by(None).believed(said) == ""
+
+
+@pytest.mark.parametrize(
+    "said", ["", "1", ".", "0" * 32 + ".1", "0" * 33, "\u202e" * 40, "x" * 3_600]
+)
+def test_what_anybody_can_write_is_not_believed(said: str) -> None:
+    assert asked_by("one").believed(said) == ""
+
+
 def test_the_cursor_of_the_longest_key_there_can_be_is_no_longer_than_an_address_may_say() -> None:
     longest = "\U00020000" * 3 * ID_LENGTH_MAX
     said = cursors.written(datetime(2026, 6, 1, tzinfo=UTC), longest)
@@ -345,6 +369,9 @@ WORDS: dict[str, list[Any]] = {
     "intake": ["paused", "resuming"],
     "attention": list(ATTENTION),
     "parcel": [*WHY_NOT, "bug"],
+    "refusal": list(Refusal),
+    "alert_is": ["acknowledged", "pending", "resolved"],
+    "shop_is": list(NotChanged),
     "subscriber": list(CHANGES),
     "means": list(CHANGES),
     "standing": list(Standing),

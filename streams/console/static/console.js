@@ -16,7 +16,9 @@
   /* The server's clock minus ours, ms. */
   let ahead = 0;
   let asOf = 0;
+  /* The part is asked for one at a time; what is told meanwhile is asked for afterwards. */
   let asking = false;
+  let again = false;
 
   function take(asOfMs, nowMs, lateMs = 0) {
     if (nowMs) { ahead = nowMs - (Date.now() - lateMs); }
@@ -66,9 +68,14 @@
 
   function bring() {
     const part = live();
-    if (!part || asking || document.hidden) { return; }
+    if (!part || document.hidden) { return; }
+    if (asking) { again = true; return; }
     asking = true;
-    htmx.ajax("GET", part.dataset.part, { target: part, swap: "innerHTML" }).catch(() => setLost("part", true)).finally(() => { asking = false; });
+    again = false;
+    htmx.ajax("GET", part.dataset.part, { target: part, swap: "innerHTML" }).catch(() => setLost("part", true)).finally(() => {
+      asking = false;
+      if (again) { bring(); }
+    });
   }
 
   function setLost(what, is) { lost[what] = is; paintAge(); }
