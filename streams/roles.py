@@ -66,9 +66,11 @@ def stock(settings: Settings) -> Role:  # noqa: ARG001  a keeper takes its setti
 
 def ledger(settings: Settings) -> Role:
     """Public events, details and parked messages into PostgreSQL, each once."""
+    if settings.postgres_ledger is None:
+        raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address the ledger writes to.")
     listener = LISTENERS["ledger"]
-    dsn = settings.address_as("ledger", "the address the ledger writes to")
-    return _Ledger(listener.name, listener.reads, _LedgerPort(LedgerSink(PostgresLedger(dsn))))
+    sink = LedgerSink(PostgresLedger(settings.postgres_ledger.get_secret_value()))
+    return _Ledger(listener.name, listener.reads, _LedgerPort(sink))
 
 
 def availability(settings: Settings) -> Role:
@@ -81,7 +83,9 @@ def channel_stock(settings: Settings) -> Role:
     """Stock events out to the shops' channels, as the reference data says."""
     listener = LISTENERS["channel-stock"]
     address(settings)  # refuse now what would be refused at the first event
-    reader = settings.address_as("reader", "the address PostgreSQL is read from")
+    if settings.postgres_reader is None:
+        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
+    reader = settings.postgres_reader.get_secret_value()
     return ChannelTeller(
         listener.name,
         listener.reads,

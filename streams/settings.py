@@ -7,16 +7,13 @@ Inner rooms receive values, never `Settings`. Secrets are `SecretStr` and have n
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import Misconfigured
-
-#: Who speaks to PostgreSQL: each with its own address and rights.
-PostgresRole = Literal["owner", "ledger", "reader", "poller", "operations", "callbacks", "console"]
 
 
 def _of_postgres(address: SecretStr) -> SecretStr:
@@ -197,13 +194,6 @@ class Settings(BaseSettings):
     def group_prefix(self) -> str:
         """Consumer groups carry the topics' prefix."""
         return self.topic_prefix
-
-    def address_as(self, role: PostgresRole, it_is: str) -> str:
-        """Return PostgreSQL's address for *role*, or raise Misconfigured and say what *it_is*."""
-        address: SecretStr | None = getattr(self, f"postgres_{role}")
-        if address is None:
-            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{role.upper()} to {it_is}.")
-        return address.get_secret_value()
 
     def topic(self, name: str) -> str:
         """Return the name of *name* on this installation's broker."""

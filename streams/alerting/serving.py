@@ -55,7 +55,9 @@ class _Source(NamedTuple):
 
 def writer_of(settings: Settings) -> str:
     """Return the address that writes alerts; raises Misconfigured."""
-    return settings.address_as("ledger", "the address that writes alerts")
+    if settings.postgres_ledger is None:
+        raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address that writes alerts.")
+    return settings.postgres_ledger.get_secret_value()
 
 
 class _Turn:
@@ -71,7 +73,8 @@ class _Turn:
 
 async def serve(settings: Settings, plan: Plan) -> None:
     """Work, or wait to take over, until SIGTERM."""
-    reader = settings.address_as("reader", "the address PostgreSQL is read from")
+    if settings.postgres_reader is None:
+        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
     stop, metrics, turn = asyncio.Event(), Metrics(), _Turn()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,7 +82,7 @@ async def serve(settings: Settings, plan: Plan) -> None:
     async with (
         served(settings, Health("alerts", metrics.registry, turn.missing)),
         Store(writer_of(settings), new_id()) as store,
-        Ledger(reader) as ledger,
+        Ledger(settings.postgres_reader.get_secret_value()) as ledger,
         Broker(settings) as broker,
         Sender() as sender,
     ):

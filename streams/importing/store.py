@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from schemas.errors import Rejected
+from schemas.errors import Misconfigured, Rejected
 from streams.importing.forecast import Existing, Forecast
 from streams.importing.planning import Reading
 from streams.postgres.connecting import connected
@@ -116,9 +116,11 @@ class Jobs:
     @asynccontextmanager
     async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
         """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        dsn = settings.address_as(
-            "reader" if reads else "operations", "the address imports stand in"
-        )
+        secret = settings.postgres_reader if reads else settings.postgres_operations
+        if secret is None:
+            which = "READER" if reads else "OPERATIONS"
+            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address imports stand in.")
+        dsn = secret.get_secret_value()
         async with connected(dsn, name="orderflow-import", **_BY_KEY_ALONE) as connection:
             yield cls(connection)
 

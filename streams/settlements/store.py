@@ -14,7 +14,7 @@ import orjson
 
 from agents.settlements import Verdict
 from schemas.base import order_key
-from schemas.errors import Rejected
+from schemas.errors import Misconfigured, Rejected
 from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
 from streams.settings import Settings
@@ -95,7 +95,11 @@ class Settlements:
     @asynccontextmanager
     async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
         """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        dsn = settings.address_as("reader" if reads else "operations", "the address of settlements")
+        secret = settings.postgres_reader if reads else settings.postgres_operations
+        if secret is None:
+            which = "READER" if reads else "OPERATIONS"
+            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address of settlements.")
+        dsn = secret.get_secret_value()
         async with connected(dsn, name="orderflow-settlement") as connection:
             yield cls(connection)
 
