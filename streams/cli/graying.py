@@ -10,7 +10,6 @@ from streams.cli.answers import (
     answer,
     cell,
     examples,
-    reader_of,
     refuse,
     run,
     settings,
@@ -18,6 +17,7 @@ from streams.cli.answers import (
 )
 from streams.cli.operating import Operator, Reason, who
 from streams.cli.running import share
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

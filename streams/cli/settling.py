@@ -18,6 +18,7 @@ from streams.cli.answers import (
     table,
 )
 from streams.cli.operating import Operator, who
+from streams.postgres.addresses import operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -202,7 +203,7 @@ def list_(
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> list[dict[str, Any]]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.files(None, platform or None, shop or None, limit)
 
     found = run(asked(settings()))
@@ -233,7 +234,7 @@ def show(id_: FileId, *, as_json: AsJson = False) -> None:
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> dict[str, Any]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.file(id_) | {"repeats": await known.repeats(id_)}
 
     file = run(asked(settings()))
@@ -283,7 +284,7 @@ def differences(
     wanted = Filter(verdict, platform, shop, resolved)
 
     async def asked(loaded: "Settings") -> tuple[list[dict[str, Any]], dict[str, int]]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.differences(wanted, None, limit), await known.counts(wanted)
 
     found, counts = run(asked(settings()))
@@ -320,7 +321,7 @@ def order(
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> dict[str, Any] | None:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.order(key)
 
     found = run(asked(settings()))
@@ -368,7 +369,7 @@ def resolve(
         stop("Say why with --reason; it stays with the difference.", BAD_INPUT)
 
     async def asked(loaded: "Settings") -> list[str]:
-        async with Settlements.opened(loaded) as known:
+        async with Settlements.opened(operations_of(loaded)) as known:
             return await known.resolve(dict.fromkeys(orders), who(operator), reason)
 
     done = run(asked(settings()))
@@ -398,7 +399,7 @@ def match(*, platform: AnyPlatform = "", shop: AnyShop = "", as_json: AsJson = F
         stop("Name both --platform and --shop, or neither for every shop.", BAD_INPUT)
 
     async def asked(loaded: "Settings", progress: Any) -> dict[str, dict[str, int]]:
-        async with Settlements.opened(loaded) as known:
+        async with Settlements.opened(operations_of(loaded)) as known:
             shops = [(platform, shop)] if shop else await known.shops()
             found = {}
             for each in shops:
@@ -434,7 +435,7 @@ def withdraw(
         stop("Say why with --reason; it stays with the file.", BAD_INPUT)
 
     async def asked(loaded: "Settings") -> dict[str, int]:
-        async with Settlements.opened(loaded) as known:
+        async with Settlements.opened(operations_of(loaded)) as known:
             return await known.withdraw(id_, who(operator), reason)
 
     verdicts = run(asked(settings()))

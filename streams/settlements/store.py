@@ -14,10 +14,9 @@ import orjson
 
 from agents.settlements import Verdict
 from schemas.base import order_key
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Rejected
 from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
-from streams.settings import Settings
 from streams.settlements.judging import match
 from streams.settlements.reading import Line, Look
 from streams.settlements.templates import of_platform
@@ -86,20 +85,15 @@ class Filter(NamedTuple):
 
 
 class Settlements:
-    """`async with Settlements.opened(settings) as known`; methods raise LedgerUnavailable."""
+    """`async with Settlements.opened(dsn) as known`; methods raise LedgerUnavailable."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
-        """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        secret = settings.postgres_reader if reads else settings.postgres_operations
-        if secret is None:
-            which = "READER" if reads else "OPERATIONS"
-            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address of settlements.")
-        dsn = secret.get_secret_value()
+    async def opened(cls, dsn: str) -> AsyncIterator[Self]:
+        """Connect to *dsn*: the reader's to look, that of operations to change something."""
         async with connected(dsn, name="orderflow-settlement") as connection:
             yield cls(connection)
 

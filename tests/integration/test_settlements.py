@@ -73,7 +73,8 @@ class House:
 
     def known(self, wish: Any, *, reads: bool = False) -> Any:
         async def asked() -> Any:
-            async with Settlements.opened(self.settings, reads=reads) as known:
+            dsn = self.database.reader if reads else self.database.operations
+            async with Settlements.opened(dsn) as known:
                 return await wish(known)
 
         return self.run(asked())
