@@ -368,18 +368,28 @@ def resolve(
     if not reason.strip():
         stop("Say why with --reason; it stays with the difference.", BAD_INPUT)
 
-    async def asked(loaded: "Settings") -> list[str]:
+    async def asked(loaded: "Settings") -> tuple[list[str], dict[str, str]]:
         async with Settlements.opened(operations_of(loaded)) as known:
-            return await known.resolve(dict.fromkeys(orders), who(operator), reason)
+            done = await known.resolve(dict.fromkeys(orders), who(operator), reason)
+            left = sorted(set(orders) - set(done))
+            return done, {key: _stands(await known.order(key)) for key in left}
 
-    done = run(asked(settings()))
-    left = sorted(set(orders) - set(done))
-    facts = {"ok": not left, "resolved": done, "not_open": left}
+    done, left = run(asked(settings()))
+    facts = {"ok": not left, "resolved": done, "not_open": list(left), "why": left}
     if left:
-        refuse(
-            facts, f"{len(done)} resolved; no open difference: {', '.join(left)}.", as_json=as_json
-        )
+        said = "; ".join(f"{key}: {why}" for key, why in left.items())
+        refuse(facts, f"{len(done)} resolved. Not open: {said}.", as_json=as_json)
     answer(facts, as_json=as_json, words=lambda to: to.print(f"{len(done)} resolved."))
+
+
+def _stands(order: dict[str, Any] | None) -> str:
+    """Say why nothing of *order* is open."""
+    if order is None:
+        return "no settlement file says anything of it"
+    last = next(iter(order["resolutions"]), None)
+    if last is None or last["facts"] != order["facts"]:
+        return f"it is {order['verdict']}"
+    return f"{last['by']} resolved it at {cell(last['at'])}: {last['why']}"
 
 
 @settling.command(

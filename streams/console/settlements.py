@@ -25,8 +25,9 @@ from streams.importing.files import ENCODINGS
 from streams.operations.operation import NotFound, Refused
 from streams.operations.rights import Right
 from streams.postgres.addresses import reader_of
+from streams.postgres.reads import READ_SECONDS
 from streams.settlements.reading import Reading
-from streams.settlements.store import Filter, Settlements, UnknownFile
+from streams.settlements.store import Busy, Filter, Settlements, UnknownFile
 from streams.settlements.templates import PLATFORMS, TEMPLATES
 
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ _WORD_LENGTH_MAX = ID_LENGTH_MAX
 
 
 def _looked_at(visit: Visit) -> AbstractAsyncContextManager[Settlements]:
-    return Settlements.opened(reader_of(visit.house.settings))
+    return Settlements.opened(reader_of(visit.house.settings), within_s=READ_SECONDS)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -240,8 +241,11 @@ async def resolve_differences(visit: Visit) -> Response:
     if len(keys) > PAGE:
         raise Rejected("too_many_chosen")
     seen = {key: form.one(f"facts {key}") for key in keys}
-    async with Settlements.opened(visit.house.operations) as known:
-        done = await known.resolve(seen, visit.known.name, reason)
+    try:
+        async with Settlements.opened(visit.house.operations, within_s=READ_SECONDS) as known:
+            done = await known.resolve(seen, visit.known.name, reason)
+    except Busy as error:
+        raise Refused("settling_busy") from error
     if not done:
         raise Refused("none_open")
     if len(keys) == 1:
