@@ -277,6 +277,8 @@ def _what(kind: str, entry: dict[str, Any]) -> str:
             return f"{entry['sku']} of {len(entry['parts'])} parts"
         case "pause":
             return "its messages are read" if entry.get("resuming") else "its messages wait"
+        case "gray" if "trial" in entry:
+            return f"the trial of version {entry['trial']['version']} was ended by {entry['by']}"
         case "gray":
             return (
                 f"{entry['permille'] / 10:g} % of the shops are read by version {entry['version']}"
