@@ -10,7 +10,7 @@ from unicodedata import normalize
 from msgspec import json
 
 from schemas.orders import Component, Line, Policy
-from schemas.reference import Gray, Kit, Pause, Reference, Shop, SkuMapping
+from schemas.reference import Gray, GrayEnded, Kit, Pause, Reference, Shop, SkuMapping
 
 #: A shop entry under this name stands for every shop of its platform that has none of its own.
 ANY_SHOP = "*"
@@ -31,6 +31,8 @@ def reference_key(entry: Reference) -> bytes:
             return f"pause/{entry.platform}/{entry.shop}".encode()
         case Gray():
             return f"gray/{entry.platform}".encode()
+        case GrayEnded():
+            return f"gray/{entry.trial.platform}/{entry.trial.since_ms}".encode()
 
 
 def is_of(gray: Gray, shop: str) -> bool:

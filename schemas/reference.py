@@ -112,6 +112,15 @@ class Gray(Struct, frozen=True, kw_only=True, tag="gray"):
     why: str
 
 
+class GrayEnded(Struct, frozen=True, kw_only=True, tag="gray-ended"):
+    """A trial that is over, kept beside the present one: who tried what, who ended it, and why."""
+
+    trial: Gray
+    at_ms: int
+    by: str
+    why: str
+
+
 #: What people write in a reference file; a pause and a trial come and go by a command.
 Written = Shop | SkuMapping | Kit
-Reference = Written | Pause | Gray
+Reference = Written | Pause | Gray | GrayEnded

@@ -7,6 +7,7 @@ for. An id carries its time in its first 48 bits, which is how a keeper knows on
 
 import secrets
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 _RANDOM_A_BITS = 12
@@ -18,6 +19,11 @@ _VARIANT = 0b10
 def now_ms() -> int:
     """Milliseconds since 1970-01-01T00:00:00Z."""
     return time.time_ns() // 1_000_000
+
+
+def at(ms: int) -> datetime:
+    """Return the moment *ms* milliseconds since 1970-01-01T00:00:00Z, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def new_id(at_ms: int | None = None) -> str:

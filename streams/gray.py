@@ -6,8 +6,9 @@ not, because a partition has one writer and one set of rules (decision 0026). Th
 entry of the reference data, so every worker of intake follows within moments, and taking it back is
 taking that entry back.
 
-Promises: nothing starts that was not compared; the same shops are meant everywhere; `back` needs
-nothing but the broker.
+Promises: nothing starts that was not compared; the same shops are meant everywhere; who began and
+ended what, when and why, is kept for good, on the topic too, so that `back` needs nothing but the
+broker.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import msgspec
 
 from agents.reference import Directory, is_of, reference_key
 from schemas.errors import OrderflowError, Rejected
-from schemas.reference import Gray
+from schemas.reference import Gray, GrayEnded
 from streams import reference
 from streams.adapters import adapter_for
 from streams.clock import now_ms
@@ -77,13 +78,15 @@ async def start(
 
     Raises AsItIs, Differs, Rejected, Unavailable.
     """
-    if not why.strip():
-        raise Rejected("Say why: --reason. It stays with the trial.")
+    _refuse_nameless(by, why)
     newer, present = version_of(platform, version), adapter_for(platform)
     if newer.version == present.version:
         raise Rejected(f"{platform}/{present.version} is what every shop is read with.")
     if any(each.platform == platform for each in await standing(settings)):
-        raise AsItIs(f"There is a trial of {platform!r}; `orderflow gray back {platform}` ends it.")
+        raise AsItIs(
+            f"There is a trial of {platform!r}; `orderflow gray back {platform} --reason …` "
+            "ends it."
+        )
     gray = Gray(
         platform=platform, version=newer.version, permille=permille,
         since_ms=now_ms(), by=by, why=why,
@@ -105,11 +108,36 @@ async def compare(settings: Settings, gray: Gray) -> Replayed:
     return await replay(settings, gray.platform, gray.version, lambda shop: is_of(gray, shop))
 
 
-async def back(settings: Settings, platform: str) -> Gray:
-    """Let all shops be read by the present version again. Raises AsItIs, Unavailable."""
+async def back(settings: Settings, platform: str, by: str, why: str) -> Gray:
+    """
+    Let all shops be read by the present version again, and keep who said so and why.
+
+    Raises AsItIs, Rejected, Unavailable.
+    """
+    _refuse_nameless(by, why)
     gray = await of(settings, platform)
+    ended = GrayEnded(trial=gray, at_ms=now_ms(), by=by, why=why)
+    # On record first: whoever dies between the two says it again, under the same key.
+    await reference.publish(settings, {reference_key(ended): msgspec.json.encode(ended)})
     await reference.publish(settings, {reference_key(gray): None})
     return gray
+
+
+async def history(settings: Settings, platform: str) -> list[GrayEnded]:
+    """Return the trials of *platform* that are over, latest first. Raises Unavailable."""
+    found = []
+    for key, value in (await reference.read_all(settings)).items():
+        if key.startswith(reference.GRAY_KEYS):
+            entry = msgspec.json.decode(value, type=Gray | GrayEnded)
+            if isinstance(entry, GrayEnded) and entry.trial.platform == platform:
+                found.append(entry)
+    return sorted(found, key=lambda each: each.trial.since_ms, reverse=True)
+
+
+def _refuse_nameless(by: str, why: str) -> None:
+    for name, said in (("operator", by), ("reason", why)):
+        if not said.strip() or "\0" in said:
+            raise Rejected(f"Give the {name}: --{name}. It stays with the trial.")
 
 
 async def read_by(dsn: str, gray: Gray) -> list[Read]:

@@ -22,12 +22,12 @@ from streams.availability.telling import RedisMemory
 from streams.availability.writing import CacheWriter
 from streams.callbacks.sink import CallbackSink
 from streams.clock import now_ms
-from streams.delivering.serving import address_of
 from streams.engine.app import App
 from streams.engine.keeper import Keeper
 from streams.engine.rounds import Batch, Role
 from streams.engine.sink import Place, Sink
 from streams.pausing.intake import HoldingIntake
+from streams.postgres.addresses import callbacks_of, ledger_of, reader_of
 from streams.postgres.ledger import PostgresLedger
 from streams.postgres.sink import LedgerSink, Prepared, causes_of
 from streams.settings import Settings
@@ -66,10 +66,8 @@ def stock(settings: Settings) -> Role:  # noqa: ARG001  a keeper takes its setti
 
 def ledger(settings: Settings) -> Role:
     """Public events, details and parked messages into PostgreSQL, each once."""
-    if settings.postgres_ledger is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address the ledger writes to.")
     listener = LISTENERS["ledger"]
-    sink = LedgerSink(PostgresLedger(settings.postgres_ledger.get_secret_value()))
+    sink = LedgerSink(PostgresLedger(ledger_of(settings)))
     return _Ledger(listener.name, listener.reads, _LedgerPort(sink))
 
 
@@ -83,9 +81,7 @@ def channel_stock(settings: Settings) -> Role:
     """Stock events out to the shops' channels, as the reference data says."""
     listener = LISTENERS["channel-stock"]
     address(settings)  # refuse now what would be refused at the first event
-    if settings.postgres_reader is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
-    reader = settings.postgres_reader.get_secret_value()
+    reader = reader_of(settings)
     return ChannelTeller(
         listener.name,
         listener.reads,
@@ -106,7 +102,7 @@ def _levels(settings: Settings) -> Callable[[], LevelQueue] | None:
 def callbacks(settings: Settings) -> Role:
     """Order events into the queue of what subscribers are told, each once."""
     listener = LISTENERS["callbacks"]
-    return _Halting(listener.name, listener.reads, CallbackSink(address_of(settings)))
+    return _Halting(listener.name, listener.reads, CallbackSink(callbacks_of(settings)))
 
 
 ROLES: dict[str, Callable[[Settings], Role]] = {

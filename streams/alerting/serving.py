@@ -31,6 +31,7 @@ from streams.alerting.sending import Desk, pause
 from streams.alerting.sources import SETTLED_MS, Broker, House, Ledger
 from streams.alerting.store import LEASE_FOR, Due, LeaseLost, Store
 from streams.clock import new_id, now_ms
+from streams.postgres.addresses import ledger_of, reader_of
 from streams.settings import Settings
 from streams.web.health import Health, served
 
@@ -53,13 +54,6 @@ class _Source(NamedTuple):
     behind_ms: int = 0
 
 
-def writer_of(settings: Settings) -> str:
-    """Return the address that writes alerts; raises Misconfigured."""
-    if settings.postgres_ledger is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address that writes alerts.")
-    return settings.postgres_ledger.get_secret_value()
-
-
 class _Turn:
     """Whether this replica can work when it is its turn; a replica that waits is ready."""
 
@@ -73,16 +67,15 @@ class _Turn:
 
 async def serve(settings: Settings, plan: Plan) -> None:
     """Work, or wait to take over, until SIGTERM."""
-    if settings.postgres_reader is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
+    writer, reader = ledger_of(settings), reader_of(settings)
     stop, metrics, turn = asyncio.Event(), Metrics(), _Turn()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with (
         served(settings, Health("alerts", metrics.registry, turn.missing)),
-        Store(writer_of(settings), new_id()) as store,
-        Ledger(settings.postgres_reader.get_secret_value()) as ledger,
+        Store(writer, new_id()) as store,
+        Ledger(reader) as ledger,
         Broker(settings) as broker,
         Sender() as sender,
     ):

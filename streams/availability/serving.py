@@ -11,12 +11,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from schemas.errors import Misconfigured
 from streams.availability.api import Api
 from streams.availability.asking import Availability, LedgerBalances
 from streams.availability.cache import READ_WITHIN_S, RedisCache
 from streams.availability.metrics import Metrics
 from streams.ending import end
+from streams.postgres.addresses import reader_of
 from streams.reference import Follower, directory_of
 from streams.settings import Settings
 from streams.web.serving import Server, listen, server
@@ -36,10 +36,9 @@ _SLOW_AFTER_S = 10.0
 @asynccontextmanager
 async def api(settings: Settings) -> AsyncIterator[tuple[Api, Follower]]:
     """Give the API on the parts that *settings* name."""
-    if settings.postgres_reader is None or not settings.postgres_reader.get_secret_value():
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
+    reader = reader_of(settings)
     cache = RedisCache(settings, READ_WITHIN_S)
-    ledger = LedgerBalances(settings.postgres_reader.get_secret_value())
+    ledger = LedgerBalances(reader)
     directory, follower = await directory_of(settings)
     try:
         yield Api(Availability(cache, ledger), directory, Metrics(), follower.check), follower

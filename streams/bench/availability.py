@@ -20,13 +20,13 @@ from msgspec import json
 from redis.asyncio import Redis
 
 from agents.availability import Balance
-from schemas.errors import Misconfigured
 from schemas.reference import Shop
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache, address
 from streams.bench.asker import WARM_S
 from streams.bench.broker import broker, environment, installation
 from streams.bench.processes import Child, cpu_s, listener, machine, peak_mib
 from streams.clock import now_ms
+from streams.postgres.addresses import reader_of
 from streams.reference import apply
 from streams.settings import Settings
 from streams.topics import REFERENCE
@@ -62,8 +62,7 @@ class Job:
 
 async def measure(settings: Settings, job: Job, progress: Progress) -> dict[str, Any]:
     """Return p50 and p99 of both loads, ms, and the server's share of a core."""
-    if settings.postgres_reader is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
+    reader_of(settings)  # refuse now what would be refused when all is filled
     its = installation(settings, "availability")
     async with broker(its, [REFERENCE]), _filled(its, job.skus, progress):
         await apply(its, [_SHOP], prune=False)

@@ -12,9 +12,7 @@ from streams.cli.answers import (
     cell,
     console,
     examples,
-    operations_of,
     print_json,
-    reader_of,
     refuse,
     run,
     settings,
@@ -22,6 +20,7 @@ from streams.cli.answers import (
     table,
 )
 from streams.cli.operating import Operator, who
+from streams.postgres.addresses import operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -183,9 +182,9 @@ def try_out(
     as_json: AsJson = False,
 ) -> None:
     """Send a self-test through the running process and every channel; exit 1 if one is late."""
-    from streams.alerting.serving import writer_of
+    from streams.postgres.addresses import ledger_of
 
-    taken = run(_tested(writer_of(settings()), within))
+    taken = run(_tested(ledger_of(settings()), within))
     if not taken:
         stop("No channel is known; start `orderflow alerts run` first.", AWAY)
     late = sorted(name for name, sent in taken.items() if not sent)

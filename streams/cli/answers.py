@@ -152,23 +152,3 @@ def refuse(facts: Mapping[str, Any], sentence: str, *, as_json: bool, code: int 
     if as_json:
         print_json(facts)
     stop(sentence, code)
-
-
-def reader_of(settings_: "Settings") -> str:
-    """Return the address that reads PostgreSQL; raises Misconfigured."""
-    from schemas.errors import Misconfigured
-
-    if settings_.postgres_reader is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_READER to the address PostgreSQL is read from.")
-    return settings_.postgres_reader.get_secret_value()
-
-
-def operations_of(settings_: "Settings") -> str:
-    """Return the address at which people's changes are written; raises Misconfigured."""
-    from schemas.errors import Misconfigured
-
-    if settings_.postgres_operations is None:
-        raise Misconfigured(
-            "Set ORDERFLOW_POSTGRES_OPERATIONS to the address of the role for operations."
-        )
-    return settings_.postgres_operations.get_secret_value()

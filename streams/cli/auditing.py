@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.answers import NO, AsJson, answer, examples, reader_of, run, settings
+from streams.cli.answers import NO, AsJson, answer, examples, run, settings
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

@@ -11,8 +11,6 @@ from streams.cli.answers import (
     cell,
     console,
     examples,
-    operations_of,
-    reader_of,
     refuse,
     run,
     settings,
@@ -20,12 +18,12 @@ from streams.cli.answers import (
 )
 from streams.cli.operating import Operator, who
 from streams.cli.operations import RoleName, role_of
+from streams.postgres.addresses import console_of, operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
 if TYPE_CHECKING:
     from streams.console.accounts import Accounts
-    from streams.settings import Settings
 
 pages = typer.Typer(
     help="The pages that people look at, until SIGTERM; and who may.",
@@ -88,17 +86,6 @@ def _first(name: str, password: str) -> None:
         "and choose another; it is not shown again.",
         markup=False,
     )
-
-
-def console_of(settings_: "Settings") -> str:
-    """Return the address at which users and their sessions are kept; raises Misconfigured."""
-    from schemas.errors import Misconfigured
-
-    if settings_.postgres_console is None:
-        raise Misconfigured(
-            "Set ORDERFLOW_POSTGRES_CONSOLE to the address of the role for the console."
-        )
-    return settings_.postgres_console.get_secret_value()
 
 
 @pages.command("rights", epilog=examples("orderflow console rights"))

@@ -11,14 +11,13 @@ from streams.cli.answers import (
     AsJson,
     answer,
     examples,
-    operations_of,
-    reader_of,
     refuse,
     run,
     settings,
     stop,
     table,
 )
+from streams.postgres.addresses import operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

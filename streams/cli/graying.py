@@ -10,7 +10,6 @@ from streams.cli.answers import (
     answer,
     cell,
     examples,
-    reader_of,
     refuse,
     run,
     settings,
@@ -18,6 +17,7 @@ from streams.cli.answers import (
 )
 from streams.cli.operating import Operator, Reason, who
 from streams.cli.running import share
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -32,7 +32,8 @@ gray = typer.Typer(
         "orderflow gray start taobao --adapter-version 2 --share 10% --reason 'refund words'",
         "orderflow gray status",
         "orderflow gray compare taobao",
-        "orderflow gray back taobao",
+        "orderflow gray back taobao --reason 'no difference that was not meant'",
+        "orderflow gray history taobao",
     ),
     no_args_is_help=True,
 )
@@ -89,7 +90,7 @@ def start(
         as_json=as_json,
         words=lambda to: to.print(
             f"{made.permille / 10:g} % of {platform}'s shops are read by {platform}/{made.version} "
-            f"from now on. `orderflow gray back {platform}` ends it.",
+            f"from now on. `orderflow gray back {platform} --reason …` ends it.",
             markup=False,
         ),
     )
@@ -143,13 +144,17 @@ def compare(platform: Platform, *, as_json: AsJson = False) -> None:
         raise typer.Exit(NO)
 
 
-@gray.command("back", epilog=examples("orderflow gray back taobao"))
-def back(platform: Platform, *, as_json: AsJson = False) -> None:
+@gray.command(
+    "back", epilog=examples("orderflow gray back taobao --reason 'refund words were right before'")
+)
+def back(
+    platform: Platform, *, reason: Reason, operator: Operator = None, as_json: AsJson = False
+) -> None:
     """Let every shop be read by the present version again, from now on."""
     from streams import gray as trials
 
     try:
-        gone = run(trials.back(settings(), platform))
+        gone = run(trials.back(settings(), platform, who(operator), reason))
     except trials.AsItIs as error:
         refuse({"ok": False, "platform": platform}, str(error), as_json=as_json)
     answer(
@@ -158,6 +163,41 @@ def back(platform: Platform, *, as_json: AsJson = False) -> None:
         words=lambda to: to.print(
             f"Every shop of {platform} is read by the present version again.", markup=False
         ),
+    )
+
+
+@gray.command(
+    "history",
+    epilog=examples("orderflow gray history taobao", "orderflow gray history taobao --json"),
+)
+def history(platform: Platform, *, as_json: AsJson = False) -> None:
+    """Tell who tried which version and who ended it, when and why."""
+    from msgspec import to_builtins
+
+    from streams import gray as trials
+    from streams.clock import at
+
+    found = run(trials.history(settings(), platform))
+    if not found:
+        refuse(
+            {"ok": False, "trials": []},
+            f"No trial of {platform} has ended; `orderflow gray status` shows what is on.",
+            as_json=as_json,
+        )
+    shown = table(
+        "Trials that ended", "#version", "#share, %", "began (UTC)", "by: why", "ended (UTC)",
+        "by: why",
+    )  # fmt: skip
+    for each in found:
+        trial = each.trial
+        shown.add_row(
+            str(trial.version), f"{trial.permille / 10:g}", cell(at(trial.since_ms)),
+            f"{trial.by}: {trial.why}", cell(at(each.at_ms)), f"{each.by}: {each.why}",
+        )  # fmt: skip
+    answer(
+        {"ok": True, "trials": [to_builtins(each) for each in found]},
+        as_json=as_json,
+        words=lambda to: to.print(shown),
     )
 
 

@@ -13,11 +13,11 @@ from streams.cli.answers import (
     console,
     examples,
     print_json,
-    reader_of,
     run,
     settings,
     table,
 )
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

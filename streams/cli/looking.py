@@ -15,13 +15,13 @@ from streams.cli.answers import (
     console,
     examples,
     print_json,
-    reader_of,
     refuse,
     run,
     settings,
     stop,
     table,
 )
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

@@ -12,7 +12,6 @@ from streams.cli.answers import (
     cell,
     console,
     examples,
-    reader_of,
     refuse,
     run,
     settings,
@@ -21,6 +20,7 @@ from streams.cli.answers import (
 )
 from streams.cli.operating import Operator, who
 from streams.cli.setting_up import reference
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -182,14 +182,11 @@ def _one(
 def _write(
     loaded: "Settings", wishes: "list[Wish]", operator: str | None, *, dry_run: bool
 ) -> "Written":
-    from schemas.errors import Misconfigured
     from streams.clock import now_ms
     from streams.mapping import table as mappings
+    from streams.postgres.addresses import ledger_of
 
-    if loaded.postgres_ledger is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address that may write mappings.")
-    dsn = loaded.postgres_ledger.get_secret_value()
-    return run(mappings.write(dsn, wishes, who(operator), now_ms(), dry_run=dry_run))
+    return run(mappings.write(ledger_of(loaded), wishes, who(operator), now_ms(), dry_run=dry_run))
 
 
 def _say(done: "Written", lines: list[int], *, dry_run: bool, as_json: bool) -> None:

@@ -11,7 +11,6 @@ from streams.cli.answers import (
     cell,
     console,
     examples,
-    operations_of,
     refuse,
     run,
     settings,
@@ -19,6 +18,7 @@ from streams.cli.answers import (
     table,
 )
 from streams.cli.operating import Operator, Reason, who
+from streams.postgres.addresses import operations_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -159,9 +159,7 @@ def role_of(said: str) -> "Role":
 
 
 def _owner() -> str:
-    from schemas.errors import Misconfigured
+    """Only the schema's owner makes keys."""
+    from streams.postgres.addresses import owner_of
 
-    loaded = settings()
-    if loaded.postgres_owner is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_OWNER: only the schema's owner makes keys.")
-    return loaded.postgres_owner.get_secret_value()
+    return owner_of(settings())

@@ -10,14 +10,13 @@ from streams.cli.answers import (
     cell,
     console,
     examples,
-    operations_of,
-    reader_of,
     refuse,
     run,
     settings,
     table,
 )
 from streams.cli.operating import Operator, Reason, who
+from streams.postgres.addresses import operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 

@@ -13,7 +13,6 @@ from streams.cli.answers import (
     console,
     examples,
     print_json,
-    reader_of,
     refuse,
     run,
     settings,
@@ -21,6 +20,7 @@ from streams.cli.answers import (
     table,
 )
 from streams.cli.operating import Operator, who
+from streams.postgres.addresses import reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -232,8 +232,8 @@ def _tell(found: dict[str, Any] | None, missing: str, *, as_json: bool) -> None:
 def _import(
     file: Path, kind: "Kind", why: str, operator: str | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    from schemas.errors import Misconfigured
     from streams import rates as data
+    from streams.postgres.addresses import ledger_of
 
     values, verdicts = data.read(file, kind)
     refused = [each for each in verdicts if each.outcome == "refused"]
@@ -252,9 +252,6 @@ def _import(
         )
     loaded = settings()
     if not dry_run:
-        if loaded.postgres_ledger is None:
-            raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER to the address that writes rates.")
-        dsn = loaded.postgres_ledger.get_secret_value()
-        run(data.write(dsn, kind, values, who(operator), why))
+        run(data.write(ledger_of(loaded), kind, values, who(operator), why))
     word = "would be taken" if dry_run else "taken"
     answer(facts, as_json=as_json, words=lambda to: to.print(f"{len(values):,} rows {word}."))

@@ -1,7 +1,7 @@
 """Commands that make an installation ready: topics, migrate, partitions, reference."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +18,7 @@ from streams.cli.answers import (
     stop,
     table,
 )
-
-if TYPE_CHECKING:
-    from streams.settings import Settings
+from streams.postgres.addresses import owner_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -115,7 +113,7 @@ def migrate(*, as_json: AsJson = False) -> None:
     from streams.postgres import schema
 
     loaded = settings()
-    owner = _owner(loaded)
+    owner = owner_of(loaded)
     roles = {
         name: schema.role_of(dsn.get_secret_value())
         for name, dsn in (
@@ -138,16 +136,6 @@ def migrate(*, as_json: AsJson = False) -> None:
     )
 
 
-def _owner(loaded: "Settings") -> str:
-    from schemas.errors import Misconfigured
-
-    if loaded.postgres_owner is None:
-        raise Misconfigured(
-            "Set ORDERFLOW_POSTGRES_OWNER to the address of the role that owns the database."
-        )
-    return loaded.postgres_owner.get_secret_value()
-
-
 @partitions.command(
     "ensure",
     epilog=examples("orderflow partitions ensure", "orderflow partitions ensure --months 12"),
@@ -162,7 +150,7 @@ def ensure_partitions(
     """Make the months that come; nobody waits for it longer than a second at a time."""
     from streams.postgres import months as trails
 
-    made = run(trails.ensure(_owner(settings()), months_after=months))
+    made = run(trails.ensure(owner_of(settings()), months_after=months))
     answer(
         {"ok": True, "made": made},
         as_json=as_json,
@@ -184,7 +172,7 @@ def retire_partitions(
     """Put months aside that are older; deletes nothing (docs/backup.md says how to archive)."""
     from streams.postgres import months as trails
 
-    gone = run(trails.retire(_owner(settings()), months_kept=keep))
+    gone = run(trails.retire(owner_of(settings()), months_kept=keep))
     answer(
         {"ok": True, "retired": gone},
         as_json=as_json,
@@ -199,7 +187,7 @@ def list_partitions(*, as_json: AsJson = False) -> None:
     """Show every month, its rows and its size."""
     from streams.postgres import months as trails
 
-    found = run(trails.listed(_owner(settings())))
+    found = run(trails.listed(owner_of(settings())))
     shown = table("Months", "partition", "rows, about", "MiB", "")
     for each in found:
         size = f"{each.bytes / 2**20:,.1f}"
@@ -289,6 +277,8 @@ def _what(kind: str, entry: dict[str, Any]) -> str:
             return f"{entry['sku']} of {len(entry['parts'])} parts"
         case "pause":
             return "its messages are read" if entry.get("resuming") else "its messages wait"
+        case "gray" if "trial" in entry:
+            return f"the trial of version {entry['trial']['version']} was ended by {entry['by']}"
         case "gray":
             return (
                 f"{entry['permille'] / 10:g} % of the shops are read by version {entry['version']}"

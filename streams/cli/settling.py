@@ -18,6 +18,7 @@ from streams.cli.answers import (
     table,
 )
 from streams.cli.operating import Operator, who
+from streams.postgres.addresses import operations_of, reader_of
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -202,7 +203,7 @@ def list_(
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> list[dict[str, Any]]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.files(None, platform or None, shop or None, limit)
 
     found = run(asked(settings()))
@@ -233,7 +234,7 @@ def show(id_: FileId, *, as_json: AsJson = False) -> None:
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> dict[str, Any]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.file(id_) | {"repeats": await known.repeats(id_)}
 
     file = run(asked(settings()))
@@ -283,7 +284,7 @@ def differences(
     wanted = Filter(verdict, platform, shop, resolved)
 
     async def asked(loaded: "Settings") -> tuple[list[dict[str, Any]], dict[str, int]]:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.differences(wanted, None, limit), await known.counts(wanted)
 
     found, counts = run(asked(settings()))
@@ -320,7 +321,7 @@ def order(
     from streams.settlements.store import Settlements
 
     async def asked(loaded: "Settings") -> dict[str, Any] | None:
-        async with Settlements.opened(loaded, reads=True) as known:
+        async with Settlements.opened(reader_of(loaded)) as known:
             return await known.order(key)
 
     found = run(asked(settings()))
@@ -367,18 +368,28 @@ def resolve(
     if not reason.strip():
         stop("Say why with --reason; it stays with the difference.", BAD_INPUT)
 
-    async def asked(loaded: "Settings") -> list[str]:
-        async with Settlements.opened(loaded) as known:
-            return await known.resolve(dict.fromkeys(orders), who(operator), reason)
+    async def asked(loaded: "Settings") -> tuple[list[str], dict[str, str]]:
+        async with Settlements.opened(operations_of(loaded)) as known:
+            done = await known.resolve(dict.fromkeys(orders), who(operator), reason)
+            left = sorted(set(orders) - set(done))
+            return done, {key: _stands(await known.order(key)) for key in left}
 
-    done = run(asked(settings()))
-    left = sorted(set(orders) - set(done))
-    facts = {"ok": not left, "resolved": done, "not_open": left}
+    done, left = run(asked(settings()))
+    facts = {"ok": not left, "resolved": done, "not_open": list(left), "why": left}
     if left:
-        refuse(
-            facts, f"{len(done)} resolved; no open difference: {', '.join(left)}.", as_json=as_json
-        )
+        said = "; ".join(f"{key}: {why}" for key, why in left.items())
+        refuse(facts, f"{len(done)} resolved. Not open: {said}.", as_json=as_json)
     answer(facts, as_json=as_json, words=lambda to: to.print(f"{len(done)} resolved."))
+
+
+def _stands(order: dict[str, Any] | None) -> str:
+    """Say why nothing of *order* is open."""
+    if order is None:
+        return "no settlement file says anything of it"
+    last = next(iter(order["resolutions"]), None)
+    if last is None or last["facts"] != order["facts"]:
+        return f"it is {order['verdict']}"
+    return f"{last['by']} resolved it at {cell(last['at'])}: {last['why']}"
 
 
 @settling.command(
@@ -398,7 +409,7 @@ def match(*, platform: AnyPlatform = "", shop: AnyShop = "", as_json: AsJson = F
         stop("Name both --platform and --shop, or neither for every shop.", BAD_INPUT)
 
     async def asked(loaded: "Settings", progress: Any) -> dict[str, dict[str, int]]:
-        async with Settlements.opened(loaded) as known:
+        async with Settlements.opened(operations_of(loaded)) as known:
             shops = [(platform, shop)] if shop else await known.shops()
             found = {}
             for each in shops:
@@ -434,7 +445,7 @@ def withdraw(
         stop("Say why with --reason; it stays with the file.", BAD_INPUT)
 
     async def asked(loaded: "Settings") -> dict[str, int]:
-        async with Settlements.opened(loaded) as known:
+        async with Settlements.opened(operations_of(loaded)) as known:
             return await known.withdraw(id_, who(operator), reason)
 
     verdicts = run(asked(settings()))

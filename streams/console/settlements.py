@@ -7,7 +7,7 @@ effect; a difference is resolved for the facts that were seen, and who did it st
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from streams.console.page import Fields, Page, Visit, link
 from streams.importing.files import ENCODINGS
 from streams.operations.operation import NotFound, Refused
 from streams.operations.rights import Right
+from streams.postgres.addresses import reader_of
+from streams.postgres.reads import READ_SECONDS
 from streams.settlements.reading import Reading
-from streams.settlements.store import Filter, Settlements, UnknownFile
+from streams.settlements.store import Busy, Filter, Settlements, UnknownFile
 from streams.settlements.templates import PLATFORMS, TEMPLATES
 
 Row = dict[str, Any]
@@ -37,6 +39,10 @@ _KEY_LENGTH_MAX = 3 * ID_LENGTH_MAX
 _WORD_LENGTH_MAX = ID_LENGTH_MAX
 
 
+def _looked_at(visit: Visit) -> AbstractAsyncContextManager[Settlements]:
+    return Settlements.opened(reader_of(visit.house.settings), within_s=READ_SECONDS)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -44,7 +50,7 @@ async def list_settlements(visit: Visit) -> Response:
     """Show the latest files, and the form for another."""
     platform, shop = _channel(visit.asked)
     before = visit.asked.one("before")
-    async with Settlements.opened(visit.house.settings, reads=True) as known:
+    async with _looked_at(visit) as known:
         files = await known.files(before or None, platform or None, shop or None, PAGE + 1)
     return visit.show(
         "settlements.html", files=files[:PAGE], platform=platform, shop=shop,
@@ -65,7 +71,7 @@ def _channel(said: Fields) -> tuple[str, str]:
 
 async def show_settlement(visit: Visit) -> Response:
     """Show one file: what it comes to, and which of its lines were there before."""
-    async with Settlements.opened(visit.house.settings, reads=True) as known:
+    async with _looked_at(visit) as known:
         try:
             file = await known.file(visit.asked.one("id"))
         except UnknownFile as error:
@@ -154,7 +160,7 @@ async def list_differences(visit: Visit) -> Response:
     """Show a page of what differs, latest first."""
     wanted = _wanted(visit)
     after = cursors.read(visit.asked.one("after"))
-    async with Settlements.opened(visit.house.settings, reads=True) as known:
+    async with _looked_at(visit) as known:
         rows = await known.differences(wanted, after, PAGE + 1)
         counts = await known.counts(wanted)
     last = rows[PAGE - 1] if len(rows) > PAGE else None
@@ -189,7 +195,7 @@ def cells(row: Row) -> Cells:
 
 async def _all(visit: Visit, wanted: Filter) -> AsyncIterator[Cells | None]:
     after, told = None, 0
-    async with Settlements.opened(visit.house.settings, reads=True) as known:
+    async with _looked_at(visit) as known:
         while told < ROWS_MAX:
             rows = await known.differences(wanted, after, min(_EXPORT_PAGE, ROWS_MAX - told))
             for row in rows:
@@ -221,7 +227,7 @@ async def show_settled_order(visit: Visit) -> Response:
     key = visit.asked.one("key")
     if not 0 < len(key) <= _KEY_LENGTH_MAX:
         raise Rejected("no_key")
-    async with Settlements.opened(visit.house.settings, reads=True) as known:
+    async with _looked_at(visit) as known:
         found = await known.order(key)
     return visit.show("settled_order.html", key=key, order=found)
 
@@ -235,8 +241,11 @@ async def resolve_differences(visit: Visit) -> Response:
     if len(keys) > PAGE:
         raise Rejected("too_many_chosen")
     seen = {key: form.one(f"facts {key}") for key in keys}
-    async with Settlements.opened(visit.house.settings) as known:
-        done = await known.resolve(seen, visit.known.name, reason)
+    try:
+        async with Settlements.opened(visit.house.operations, within_s=READ_SECONDS) as known:
+            done = await known.resolve(seen, visit.known.name, reason)
+    except Busy as error:
+        raise Refused("settling_busy") from error
     if not done:
         raise Refused("none_open")
     if len(keys) == 1:

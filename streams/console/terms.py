@@ -685,6 +685,10 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "没有可处理的差异：可能已处理，或数据已变化，请重新查看。",
         "None of them is open as it was seen: resolved already, or changed. Look again.",
     ),
+    "settling_busy": (
+        "该店铺的结算文件正在入账或核对，未作任何更改；请稍后重试。",
+        "Files of this shop are being taken or matched; nothing was changed. Try again shortly.",
+    ),
     "paid_ours": ("已付（我方）", "Paid, ours"),
     "paid_theirs": ("已付（结算）", "Paid, settled"),
     "refunded_ours": ("退款（我方）", "Refunded, ours"),

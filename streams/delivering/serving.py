@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from agents.deliveries import BreakerRule, Schedule
-from schemas.errors import Misconfigured
 from streams.callbacks import posting
 from streams.delivering.metrics import Metrics
 from streams.delivering.sender import Kind, Sender, lease_of
 from streams.delivering.store import Store
+from streams.postgres.addresses import callbacks_of
 from streams.settings import Settings
 from streams.shipping import telling
 from streams.web.health import Health, served
@@ -28,13 +28,6 @@ logger = logging.getLogger(__name__)
 
 #: Whoever has not seen the queue for so long is not ready.
 _READY_WITHIN_S = 15.0
-
-
-def address_of(settings: Settings) -> str:
-    """Return the address that queues and sends; raises Misconfigured."""
-    if settings.postgres_callbacks is None:
-        raise Misconfigured("Set ORDERFLOW_POSTGRES_CALLBACKS to the address of that role.")
-    return settings.postgres_callbacks.get_secret_value()
 
 
 def schedule_of(settings: Settings) -> Schedule:
@@ -63,7 +56,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     lease = lease_of(settings.callbacks_answer_within)
     async with (
-        Store(address_of(settings), lease, breaker_of(settings)) as store,
+        Store(callbacks_of(settings), lease, breaker_of(settings)) as store,
         posting.Poster(store, loopback=settings.callbacks_loopback) as poster,
         _telling(settings, store) as told,
     ):

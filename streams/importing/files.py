@@ -348,13 +348,16 @@ def _sheet_rows(table: Table) -> Iterator[tuple[int, Cells | None]]:
 
 
 def _cells(path: Path, sheet: Any, width: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty, by their number; one that goes back is passed over."""
+    """Yield the rows that are not empty, by their number; raises BadFile for one that goes back."""
     gaps, expected = 0, 1
     found = sheet.rows_of(width)
     while (row := _next(path, found)) is not None:
         number, values = row
         if number < expected:
-            continue
+            raise BadFile(
+                f"{path.name}: row {number} stands behind row {expected - 1}, so rows are out of "
+                "order or twice there; save it anew."
+            )
         cells = [_text(value) for value in values]
         gaps += number - expected
         expected = number + 1

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from agents.silence import Changes, Hour, Silence
-from schemas.errors import Misconfigured
+from streams.postgres.addresses import poller_of
 from streams.postgres.connecting import connect, told
 from streams.postgres.queries import sql
 from streams.settings import Settings
@@ -72,11 +72,7 @@ class Store:
     """One connection, opened when it is needed and opened anew when it broke off."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.postgres_poller is None:
-            raise Misconfigured(
-                "Set ORDERFLOW_POSTGRES_POLLER to the address the poller remembers its cursors in."
-            )
-        self._dsn = settings.postgres_poller.get_secret_value()
+        self._dsn = poller_of(settings)
         self._connection: Any = None
         self._busy = asyncio.Lock()
 

@@ -83,9 +83,11 @@ async def ensure(
     Raises LedgerUnavailable, Misconfigured.
     """
     made = []
+    # Once for all trails: they wait for locks, and a month may end meanwhile.
+    moment = now or datetime.now(UTC)
     async with _connected(owner) as connection:
         for trail, columns in TRAILS.items():
-            for name, first, after in months_of(trail, now or datetime.now(UTC), months_after):
+            for name, first, after in months_of(trail, moment, months_after):
                 make = partial(_make, connection, trail, columns, name, first, after)
                 if await _patiently(connection, make):
                     made.append(name)
@@ -109,8 +111,9 @@ async def retire(
             for name, _, _ in await connection.fetch(_ATTACHED, trail):
                 met = re.fullmatch(rf"{trail}_(\d{{4}})_(\d\d)", name)
                 if met and int(met[1]) * 12 + int(met[2]) - 1 < oldest:
-                    await _patiently(connection, partial(_put_aside, connection, trail, name))
-                    gone.append(name)
+                    put_aside = partial(_put_aside, connection, trail, name)
+                    if await _patiently(connection, put_aside):
+                        gone.append(name)
     return gone
 
 
@@ -164,8 +167,10 @@ async def _make(
     after: datetime,
 ) -> bool:
     names = ", ".join(columns)
-    if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
-        return False
+    # One that was put aside stays so: made anew it could never be put aside again.
+    for there in (name, f"{RETIRED}.{name}"):
+        if await connection.fetchval("SELECT to_regclass($1)", there) is not None:
+            return False
     await connection.execute(
         f"CREATE TABLE {name} (LIKE {trail} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
         " INCLUDING GENERATED)"
@@ -186,6 +191,8 @@ async def _make(
 
 
 async def _put_aside(connection: Any, trail: str, name: str) -> bool:
+    if await connection.fetchval("SELECT to_regclass($1)", name) is None:
+        return False  # somebody else did meanwhile
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {RETIRED}")
     await connection.execute(f"ALTER TABLE {trail} DETACH PARTITION {name}")
     await connection.execute(f"ALTER TABLE {name} SET SCHEMA {RETIRED}")

@@ -19,6 +19,7 @@ from schemas.errors import OrderflowError, Refusal
 from schemas.stock import AdjustStock
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache
 from streams.clock import new_id
+from streams.postgres.addresses import ledger_of
 from streams.postgres.connecting import connect, told
 from streams.postgres.ledger import SESSION, instants_as_ms
 from streams.postgres.queries import sql
@@ -53,7 +54,7 @@ async def confirm(
 
     Raises NotConfirmed, LedgerUnavailable, BrokerUnavailable, CacheUnavailable.
     """
-    dsn = settings.postgres_ledger.get_secret_value() if settings.postgres_ledger else ""
+    dsn = ledger_of(settings)
     book = Book(dsn)
     drift = await book.one(number)
     if drift is None:

@@ -38,11 +38,12 @@ from agents.comparing import (
     of_keeper,
     of_ledger,
 )
-from schemas.errors import BrokerUnavailable, CacheUnavailable, Misconfigured
+from schemas.errors import BrokerUnavailable, CacheUnavailable
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache
 from streams.availability.store import KEPT_MS
 from streams.clock import now_ms
 from streams.engine.partitions import murmur2
+from streams.postgres.addresses import ledger_of
 from streams.postgres.trails import Snapshot, snapshot
 from streams.reconciling.keepers import EVENTS, INBOX, Ends, Keepers
 from streams.settings import Settings
@@ -102,10 +103,8 @@ class Reconciler:
         patience_s: float = PATIENCE_S,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        if settings.postgres_ledger is None:
-            raise Misconfigured("Set ORDERFLOW_POSTGRES_LEDGER: drifts are written down there.")
         self._settings = settings
-        self.dsn = settings.postgres_ledger.get_secret_value()
+        self.dsn = ledger_of(settings)
         self._patience_s = patience_s
         self._keepers = Keepers(settings)
         self._clock = clock

@@ -8,19 +8,23 @@ most; what the process says is told in its own words, without where the file lie
 import asyncio
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
+from streams.operations.operation import Refused
 from streams.settings import Settings
 from streams.settlements.reading import Reading
 
 #: Processes at a time; further ones wait their turn.
 AT_ONCE: Final = 1
-#: A look or a match takes no longer, s.
+#: A look or a match takes no longer, s; and a page waits for its turn no longer.
 _WITHIN_S: Final = 600.0
+_TURN_WITHIN_S: Final = 60.0
 _SAID_MAX: Final = 1_000
 _TOKEN = re.compile(r"[0-9a-f-]{36}")
 _ENDING: Final = ".upload"
@@ -78,13 +82,25 @@ class Desk:
     async def _done(
         self, command: str, *options: str, hidden: tuple[Path, str] | None = None
     ) -> dict[str, Any]:
-        async with self._turns:
+        async with self._turn():
             code, out, said = await _process("settlement", command, "--json", *options)
         last = out.strip().rpartition(b"\n")[2]
         if last:
             found: dict[str, Any] = orjson.loads(last)
             return found
         raise _error(code, said, hidden)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_TURN_WITHIN_S):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Refused("settling_busy") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 async def _process(*words: str) -> tuple[int, bytes, bytes]:

@@ -23,7 +23,6 @@ from streams.importing import cells
 from streams.importing.cells import ZoneNeeded
 from streams.importing.files import BadFile, Cells, Table, opened, rows
 from streams.settlements.templates import (
-    PLATFORMS,
     TEMPLATES,
     Column,
     Role,
@@ -32,6 +31,7 @@ from streams.settlements.templates import (
     kind_of,
     missing,
     named,
+    of_platform,
     plain_name,
 )
 
@@ -111,11 +111,7 @@ class Look(NamedTuple):
 
 def read(path: Path, reading: Reading) -> Look:
     """Return what *path* says; raises Rejected where it cannot be used at all."""
-    if reading.platform not in PLATFORMS:
-        raise Rejected(
-            f"There is no template for the settlements of {reading.platform!r}; there is for "
-            f"{', '.join(PLATFORMS)}."
-        )
+    of_platform(reading.platform)
     if not reading.shop or not reading.shop.isprintable() or " " in reading.shop:
         raise Rejected("Name the shop whose orders these are, as the reference data calls it.")
     if reading.zone is not None:

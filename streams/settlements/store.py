@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Self
 
 import orjson
+from asyncpg import LockNotAvailableError
 
 from agents.settlements import Verdict
 from schemas.base import order_key
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Rejected, Unavailable
 from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
-from streams.settings import Settings
 from streams.settlements.judging import match
 from streams.settlements.reading import Line, Look
 from streams.settlements.templates import of_platform
@@ -29,6 +29,9 @@ Place = tuple[datetime, str]
 LISTED_MAX: Final = 200
 LINES_MAX: Final = 500
 REPEATS_MAX: Final = 200
+#: Whoever works at a file of the same shop is waited for so long; to resolve, a person waits.
+_TURN_WITHIN: Final = "5min"
+_RESOLVE_WITHIN: Final = "5s"
 #: Movements that are asked for at once.
 _CHUNK: Final = 10_000
 _COLUMNS: Final = (
@@ -43,6 +46,10 @@ class UnknownFile(Rejected):
 
 class Contradiction(Rejected):
     """A movement is known, and was another one."""
+
+
+class Busy(Unavailable):
+    """Somebody else works at the settlements of this shop."""
 
 
 class StillNeeded(Rejected):
@@ -86,21 +93,21 @@ class Filter(NamedTuple):
 
 
 class Settlements:
-    """`async with Settlements.opened(settings) as known`; methods raise LedgerUnavailable."""
+    """`async with Settlements.opened(dsn) as known`; methods raise LedgerUnavailable."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
-        """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        secret = settings.postgres_reader if reads else settings.postgres_operations
-        if secret is None:
-            which = "READER" if reads else "OPERATIONS"
-            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address of settlements.")
-        dsn = secret.get_secret_value()
-        async with connected(dsn, name="orderflow-settlement") as connection:
+    async def opened(cls, dsn: str, *, within_s: float | None = None) -> AsyncIterator[Self]:
+        """
+        Connect to *dsn*: the reader's to look, that of operations to change something.
+
+        A question may take *within_s* seconds; None: as long as it takes.
+        """
+        session = {} if within_s is None else {"statement_timeout": f"{within_s:g}s"}
+        async with connected(dsn, name="orderflow-settlement", **session) as connection:
             yield cls(connection)
 
     # --- files ------------------------------------------------------------------------------------
@@ -111,7 +118,7 @@ class Settlements:
 
         Raises Contradiction where a movement is known as another one; nothing is written then.
         """
-        async with self._turn(source.platform, source.shop):
+        async with self._turn((source.platform, source.shop)):
             known = await self._connection.fetchval(
                 sql("settlement_file_again"), source.platform, source.shop, source.digest
             )
@@ -248,7 +255,7 @@ class Settlements:
 
     async def match(self, platform: str, shop: str) -> dict[str, int]:
         """Judge all orders of a shop anew; return how many stand how."""
-        async with self._turn(platform, shop):
+        async with self._turn((platform, shop)):
             return await match(self._connection, platform, shop, anew=True)
 
     async def shops(self) -> list[tuple[str, str]]:
@@ -264,7 +271,7 @@ class Settlements:
         """
         file = await self.file(id_)
         platform, shop = file["platform"], file["shop"]
-        async with self._turn(platform, shop):
+        async with self._turn((platform, shop)):
             later = await self._connection.fetch(sql("settlement_later_files"), id_)
             if others := [row["file"] for row in later if row["file"] != id_]:
                 raise StillNeeded(
@@ -281,9 +288,20 @@ class Settlements:
             return await self._add_up(platform, shop, touched, anew=True)
 
     @asynccontextmanager
-    async def _turn(self, platform: str, shop: str) -> AsyncIterator[None]:
+    async def _turn(
+        self, *shops: tuple[str, str], within: str = _TURN_WITHIN
+    ) -> AsyncIterator[None]:
+        """Whoever changes what stands of an order has its shop's turn; raises Busy."""
         async with self._connection.transaction():
-            await self._connection.execute(sql("settlement_turn"), platform, shop)
+            await self._connection.execute(f"SET LOCAL lock_timeout = '{within}'")
+            for platform, shop in shops:
+                try:
+                    await self._connection.execute(sql("settlement_turn"), platform, shop)
+                except LockNotAvailableError as error:
+                    raise Busy(
+                        f"Files of {platform} shop {shop} are being taken or matched by somebody "
+                        "else; nothing was changed. Try again in a moment."
+                    ) from error
             yield
 
     async def file(self, id_: str) -> Row:
@@ -351,11 +369,18 @@ class Settlements:
         """
         Resolve open differences, and return those of *orders* that were.
 
-        Where facts are said of an order, they have to be those that it is judged by now.
+        Where facts are said of an order, they have to be those that it is judged by now. Waits for
+        whoever judges the same shops, because a verdict that did not see the resolution would open
+        it again; raises Busy.
         """
-        rows = await self._connection.fetch(
-            sql("settlement_resolved"), list(orders), list(orders.values()), operator, reason
+        # In one sequence for everybody: two people who chose the same never wait for each other.
+        shops = sorted(
+            {(said[0], said[1]) for key in orders if len(said := key.split(":", 2)) == 3}
         )
+        async with self._turn(*shops, within=_RESOLVE_WITHIN):
+            rows = await self._connection.fetch(
+                sql("settlement_resolved"), list(orders), list(orders.values()), operator, reason
+            )
         return sorted(row["order_key"] for row in rows)
 
 

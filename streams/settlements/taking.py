@@ -15,6 +15,7 @@ from schemas.errors import Rejected
 from streams.clock import new_id
 from streams.importing.files import BadFile
 from streams.importing.running import digest_of
+from streams.postgres.addresses import operations_of, reader_of
 from streams.settings import Settings
 from streams.settlements.reading import Look, Reading, read
 from streams.settlements.store import Settlements, Source, Taken, sums_of
@@ -35,7 +36,7 @@ async def look(path: Path, reading: Reading, progress: Progress) -> Look:
 
 async def look_facts(settings: Settings, found: Look, reading: Reading) -> dict[str, Any]:
     """Return what a look tells: what would be taken, and how much of it is of orders of ours."""
-    async with Settlements.opened(settings, reads=True) as known:
+    async with Settlements.opened(reader_of(settings)) as known:
         ours = await known.known_orders(reading.platform, reading.shop, found.lines)
     moments = [line.at_ms for line in found.lines]
     return {
@@ -77,5 +78,5 @@ async def take(
         )
     source = Source(new_id(), digest, name, size, reading.platform, reading.shop, operator)
     progress(f"{len(found.lines):,} lines are written and matched")
-    async with Settlements.opened(settings) as known:
+    async with Settlements.opened(operations_of(settings)) as known:
         return await known.take(source, found)

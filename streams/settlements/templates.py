@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from agents.settlements import Kind
+from schemas.errors import Rejected
 from streams.importing.templates import TEMPLATES as EXPORTS
 
 
@@ -277,8 +278,14 @@ def plain_name(said: str) -> str:
 
 
 def of_platform(platform: str) -> Template:
-    """Return the template of *platform*'s settlements: it knows how soon they come."""
-    return next(each for each in _LIST if platform in each.platforms and not each.tells_names)
+    """Return the template of *platform*'s settlements, or raise Rejected: there is none."""
+    for each in _LIST:
+        if platform in each.platforms and not each.tells_names:
+            return each
+    raise Rejected(
+        f"There is no template for the settlements of {platform!r}; there is for "
+        f"{', '.join(PLATFORMS)}."
+    )
 
 
 def named(template: Template) -> dict[str, tuple[Column, ...]]:

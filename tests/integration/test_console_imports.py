@@ -395,10 +395,18 @@ def hidden(page: Answer, action: str, *names: str) -> dict[str, str]:
 TAKING = ("token", "name", "platform", "shop", "encoding", "sheet", "zone", "pass_over")
 
 
-def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(shop: Shop) -> None:
+@pytest.mark.parametrize("time", ["first", "again"])
+def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(
+    shop: Shop, time: str
+) -> None:
     finance = shop.of(Role.FINANCE)
     stranger, known = "999999999999999999", f"taobao:samples:{TAOBAO}"
-    content = alipay(Money(TAOBAO, "1.00"), Money(stranger, "5.00", fee="0.03")).encode("gb18030")
+    # Other facts each time: what was resolved once stays so.
+    amount, id_ = f"{10_000 + now_ms() % 1_000_000 / 100:.2f}", new_id()
+    content = alipay(
+        Money(TAOBAO, amount, id=id_), Money(stranger, "5.00", fee="0.03", id=f"{id_}-2")
+    ).encode("gb18030")
+    files_before, exports_before = files_of(shop), exports(shop)
 
     looked = a_settlement(shop, content)
     nothing_yet = finance.ask("/settlements/differences")
@@ -412,7 +420,7 @@ def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(shop: 
     assert [each.status for each in taken] == [200, 409]
     assert taken[0].title == "账单.csv"
     assert same.path == taken[0].path
-    assert finance.ask("/settlements").text.count('href="/settlement?id=') == 1
+    assert files_of(shop) == files_before + 1
     differing = finance.ask("/settlements/differences")
     assert "付款不符: 1" in differing.text
     assert "仅在文件中: 1" in differing.text
@@ -435,7 +443,27 @@ def test_finance_looks_at_a_settlement_takes_it_and_resolves_what_differs(shop: 
     assert ("settlements.look", "taobao samples", "", "done") in record
     assert ("settlements.take", "taobao samples 账单.csv", "", "done") in record
     assert ("settlements.resolve", known, "平台券", "done") in record
-    assert sum(row[0] == "differences.export" for row in record) == 2
+    assert exports(shop) == exports_before + 2
+
+    # As it was before, so that it can be done once more.
+    assert "没有差异" in withdrawn(shop, taken[0].path).text
+
+
+def withdrawn(shop: Shop, path: str) -> Answer:
+    """Let the file on a page count no more; what differs then."""
+    finance = shop.of(Role.FINANCE)
+    form = hidden(finance.ask(path), "/settlement/withdraw", "id") | {"reason": "试用"}
+    assert finance.ask("/settlement/withdraw", form).status == 200
+    return finance.ask("/settlements/differences")
+
+
+def files_of(shop: Shop) -> int:
+    page = shop.of(Role.FINANCE).ask("/settlements")
+    return page.text.count('href="/settlement?id=')
+
+
+def exports(shop: Shop) -> int:
+    return sum(row[0] == "differences.export" for row in recorded(shop, "finance-mei"))
 
 
 def test_a_settlement_that_cannot_be_used_is_told_by_its_owners_name(shop: Shop) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from agents.reference import Directory, is_of, reference_key
-from schemas.reference import Gray
+from schemas.reference import Gray, GrayEnded
 from streams.feed import files
 from streams.postgres.connecting import connect
 from tests.installation import HAPPENS_WITHIN_S, Installation, installation
@@ -80,11 +80,13 @@ def test_a_tenth_of_the_shops_is_meant_and_a_larger_share_keeps_them():
     assert all(is_of(trial(1000), shop) for shop in shops())
 
 
-def test_a_trial_that_is_taken_back_leaves_nothing_behind():
+def test_a_trial_that_is_taken_back_is_on_record_and_meant_by_nobody():
     directory = Directory()
     key = reference_key(trial(100))
     directory.put(key, msgspec.json.encode(trial(100)))
     assert directory.grays["taobao"].permille == 100
+    ended = GrayEnded(trial=trial(100), at_ms=1, by="lin", why="as before")
+    directory.put(reference_key(ended), msgspec.json.encode(ended))
     directory.put(key, None)
     assert directory.grays == {}
 
@@ -116,10 +118,16 @@ async def test_a_version_is_compared_tried_for_some_shops_and_taken_back_by_one_
             (status,) = house.answer("gray", "status")["trials"]
             assert status["read_by"].keys() == {"taobao/1", "taobao/2"}
 
-            house.answer("gray", "back", "taobao")
+            house.answer(
+                "gray", "back", "taobao", "--reason", "freight was right", "--operator", "lin"
+            )
             await _becomes(house, payload, inside, "taobao/1")
             assert house.answer("gray", "status")["trials"] == []
-            house.answer("gray", "back", "taobao", code=1)
+            house.answer("gray", "back", "taobao", "--reason", "again", code=1)
+            (ended,) = house.answer("gray", "history", "taobao")["trials"]
+            assert (ended["trial"]["version"], ended["trial"]["why"]) == (2, "freight")
+            assert (ended["by"], ended["why"]) == ("lin", "freight was right")
+            assert ended["trial"]["since_ms"] < ended["at_ms"]
 
             # Once more: what is there now is compared first, and nothing starts.
             refused = house.answer("gray", "start", "taobao", "--reason", "freight", code=1)

@@ -165,3 +165,50 @@ async def test_detaching_concurrently_is_still_refused_where_there_is_a_default_
             await connection.execute(
                 "ALTER TABLE order_events DETACH PARTITION order_events_2035_01 CONCURRENTLY"
             )
+
+
+async def test_a_month_that_ends_while_months_are_made_gives_all_trails_the_same_months(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Passing(datetime):
+        """Each look at the clock is in another month."""
+
+        looks = 0
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            cls.looks += 1
+            return datetime(2041, cls.looks, 28, tzinfo=tz)
+
+    monkeypatch.setattr(months, "datetime", Passing)
+
+    made = await months.ensure(database.owner)
+
+    of = {trail: {name[-7:] for name in made if name.startswith(trail)} for trail in months.TRAILS}
+    assert len(set(map(frozenset, of.values()))) == 1
+
+
+async def test_a_month_that_was_put_aside_is_not_made_again_by_one_who_began_before(
+    database: Database,
+) -> None:
+    before, after = datetime(2042, 1, 31, tzinfo=UTC), datetime(2042, 2, 1, tzinfo=UTC)
+    await months.ensure(database.owner, now=before)
+    gone = await months.retire(database.owner, now=after, months_kept=2)
+
+    assert "order_events_2041_12" in gone
+    assert await months.ensure(database.owner, now=before) == []
+    assert await months.retire(database.owner, now=after, months_kept=2) == []
+
+
+async def test_two_people_who_put_months_aside_at_once_put_each_aside_once(
+    database: Database,
+) -> None:
+    await months.ensure(database.owner, now=datetime(2043, 1, 15, tzinfo=UTC), months_after=12)
+    later = datetime(2044, 1, 15, tzinfo=UTC)
+
+    both = await asyncio.gather(
+        *(months.retire(database.owner, now=later, months_kept=2) for _ in range(2))
+    )
+
+    names = [name for gone in both for name in gone]
+    assert len(names) == len(set(names)) >= 11

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,16 @@ from pydantic import SecretStr
 
 from agents.settlements import Verdict
 from schemas.base import order_key
+from schemas.errors import LedgerUnavailable
 from streams.clock import new_id
 from streams.importing.files import BadFile
 from streams.postgres import schema
+from streams.postgres.queries import sql
 from streams.settings import Settings
 from streams.settlements import taking
 from streams.settlements.reading import Reading
 from streams.settlements.store import (
+    Busy,
     Contradiction,
     Filter,
     Settlements,
@@ -32,6 +36,7 @@ from streams.settlements.store import (
     Taken,
 )
 from tests.integration.databases import ROOT, Database, empty_database
+from tests.integration.shop import until
 from tests.settling import (
     AMAZON,
     DOUYIN,
@@ -72,11 +77,12 @@ class House:
         return self.run(taking.take(self.settings, file, file.name, reading, "mei", lambda _: None))
 
     def known(self, wish: Any, *, reads: bool = False) -> Any:
-        async def asked() -> Any:
-            async with Settlements.opened(self.settings, reads=reads) as known:
-                return await wish(known)
+        return self.run(self.asked(wish, reads=reads))
 
-        return self.run(asked())
+    async def asked(self, wish: Any, *, reads: bool = False) -> Any:
+        dsn = self.database.reader if reads else self.database.operations
+        async with Settlements.opened(dsn) as known:
+            return await wish(known)
 
     def order(self, platform: str, shop: str, order_id: str, **more: Any) -> str:
         """An order as the ledger has it: of 100.00, paid on the first of November."""
@@ -344,6 +350,86 @@ def test_what_is_resolved_is_open_again_when_a_side_changes(house, shop):
     assert [each["why"] for each in house.one(key)["resolutions"]] == ["coupon"]
 
 
+def test_a_resolution_stands_also_where_the_shop_is_matched_at_that_moment(house, shop):
+    key = house.order("taobao", shop, trades(1), paid_minor=12_000)
+    house.upload("taobao", shop, alipay(Money(trades(1), "100.00")))
+
+    done, _ = house.run(
+        held_up(
+            house, key,
+            lambda known: known.resolve({key: None}, "mei", "coupon"),
+            lambda known: known.match("taobao", shop),
+        )
+    )  # fmt: skip
+
+    assert done == [key]
+    assert house.open(shop) == {}
+
+
+def test_two_people_resolving_the_same_at_once_have_one_effect_and_each_an_answer(house, shop):
+    keys = [house.order("taobao", shop, trades(n), paid_minor=12_000) for n in (1, 2)]
+    house.upload("taobao", shop, alipay(*(Money(trades(n), "100.00") for n in (1, 2))))
+
+    # In the other sequence, so that each has what the other waits for.
+    both = house.run(
+        held_up(
+            house, keys[0],
+            lambda known: known.resolve(dict.fromkeys(keys), "mei", "coupon"),
+            lambda known: known.resolve(dict.fromkeys(reversed(keys)), "lin", "booked"),
+        )
+    )  # fmt: skip
+
+    assert sorted(both) == [[], keys]
+    assert {key: len(house.one(key)["resolutions"]) for key in keys} == dict.fromkeys(keys, 1)
+
+
+async def held_up(house, key: str, *wishes: Any) -> list[Any]:
+    """Let each wish begin while the order is held, one behind the other; what each was answered."""
+    async with house.database.connected() as holder, house.database.connected() as observer:
+        started: list[asyncio.Task[Any]] = []
+        async with holder.transaction():
+            await holder.execute(
+                "SELECT FROM settlement_orders WHERE order_key = $1 FOR UPDATE", key
+            )
+            for wish in wishes:
+                started.append(asyncio.create_task(house.asked(wish)))
+                await until(partial(waiting, observer, len(started)), within=20)
+        return await asyncio.gather(*started)
+
+
+async def waiting(connection: Any, count: int) -> bool:
+    """Whether so many sessions wait for a lock."""
+    found: int = await connection.fetchval(
+        "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    return found >= count
+
+
+def test_whoever_finds_a_shop_at_work_is_told_and_nothing_is_changed(house, shop):
+    key = house.order("taobao", shop, trades(1), paid_minor=12_000)
+    house.upload("taobao", shop, alipay(Money(trades(1), "100.00")))
+
+    async def at_work() -> None:
+        async with house.database.connected() as other, other.transaction():
+            await other.execute(sql("settlement_turn"), "taobao", shop)
+            await house.asked(lambda known: known.resolve({key: None}, "mei", "coupon"))
+
+    with pytest.raises(Busy, match=f"taobao shop {shop} are being taken or matched"):
+        house.run(at_work())
+
+    assert house.open(shop) == {key: Verdict.PAID_DIFFERS}
+
+
+def test_a_page_waits_for_an_answer_no_longer_than_it_was_told(house):
+    async def slow() -> None:
+        async with Settlements.opened(house.database.reader, within_s=0.2) as known:
+            await known._connection.execute("SELECT pg_sleep(30)")
+
+    with pytest.raises(LedgerUnavailable, match="statement timeout"):
+        house.run(slow())
+
+
 def test_facts_that_changed_under_a_form_are_not_resolved(house, shop):
     key = house.order("taobao", shop, trades(1), paid_minor=12_000)
     house.upload("taobao", shop, alipay(Money(trades(1), "100.00")))
@@ -433,6 +519,7 @@ def test_the_command_line_does_what_the_document_says(house, shop):
     one = orderflow(house, "order", key)
     resolved = orderflow(house, "resolve", key, "--reason", "coupon", "--operator", "mei")
     again = orderflow(house, "resolve", key, "--reason", "coupon")
+    unknown = orderflow(house, "match", "--platform", "pdd", "--shop", shop)
     matched = orderflow(house, "match", "--platform", "taobao", "--shop", shop)
     withdrawn = orderflow(house, "withdraw", taken[1]["id"], "--reason", "of another shop")
 
@@ -444,6 +531,8 @@ def test_the_command_line_does_what_the_document_says(house, shop):
     assert one[1]["facts"] == "ours 12000-0 CNY; theirs 10000-0 CNY"
     assert (resolved[0], resolved[1]["resolved"]) == (0, [key])
     assert (again[0], again[1]["not_open"]) == (1, [key])
+    assert "mei resolved it at" in again[2]
+    assert (unknown[0], "no template for the settlements of 'pdd'" in unknown[2]) == (2, True)
     assert matched[1]["shops"] == {f"taobao:{shop}": {"paid_differs": 1}}
     assert withdrawn[0] == 0
     assert house.one(key) is None

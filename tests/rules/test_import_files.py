@@ -286,12 +286,16 @@ def test_a_cell_says_here_what_openpyxl_says_that_it_says(tmp_path: Path):
         assert [each or None for each in here] == [each or None for each in row], number
 
 
-def test_a_row_that_goes_back_is_passed_over_as_it_ever_was(tmp_path: Path):
+@pytest.mark.parametrize("numbers", [(1, 3, 2, 4), (1, 2, 2, 3)])
+def test_a_row_that_goes_back_is_refused_because_passing_it_over_would_lose_it(
+    numbers: tuple[int, ...], tmp_path: Path
+):
     cells = b"".join(
-        b'<row r="%d"><c t="inlineStr"><is><t>x%d</t></is></c></row>' % (n, n) for n in (1, 3, 2, 4)
+        b'<row r="%d"><c t="inlineStr"><is><t>x%d</t></is></c></row>' % (n, n) for n in numbers
     )
     file = repacked(
         a_workbook(tmp_path, ["x"]), {SHEET: CELLS + cells + b"</sheetData></worksheet>"}
     )
 
-    assert list(rows(opened(file, None, None))) == [(3, ["x3"]), (4, ["x4"])]
+    with pytest.raises(BadFile, match=r"row 2 stands behind row [23], .* save it anew"):
+        list(rows(opened(file, None, None)))

@@ -25,12 +25,16 @@ from streams.settings import Settings
 from streams.topology import LISTENERS
 from tests.integration.databases import ROOT
 from tests.integration.test_health_pages import PROCESSES
+from tests.needs import NAMED, needed
 
 FOLDER = ROOT / "deploy" / "k8s"
 TOOLS = ROOT / ".local" / "tools"
 SCHEMAS = TOOLS / "kubernetes-1.34.json"
 OVERLAYS = sorted(path.parent.name for path in (FOLDER / "overlays").glob("*/kustomization.yaml"))
 GOES_ON = {"StatefulSet", "Deployment"}
+OURS = ["python", "-m", "streams.cli"]
+#: Only a role that owns a table has snapshots, which a test of its own asks for.
+SNAPSHOTS = "ORDERFLOW_SNAPSHOTS"
 Doc = dict[str, Any]
 
 
@@ -324,8 +328,25 @@ def test_settings_are_ours_and_secrets_are_only_named(overlay: str):
                 assert f"secret generic {volume['secret']['secretName']}" in said
 
 
+def wanted(container: Doc) -> set[str]:
+    """The addresses and places that the container's command reads, as variables."""
+    if container["command"] != OURS:  # a client of PostgreSQL, which saves what its owner has
+        return {"ORDERFLOW_POSTGRES_OWNER"}
+    return {f"ORDERFLOW_{name.upper()}" for name in needed(tuple(container["args"]))}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_that_is_given_an_address_may_reach_it(overlay: str):
+def test_a_pod_is_given_what_its_command_reads_and_nothing_else(overlay: str):
+    named = {f"ORDERFLOW_{name.upper()}" for name in NAMED}
+    everybody = settings_of(overlay).keys() & named
+    for name, pod in pods(overlay).items():
+        for each in containers(pod):
+            given = {variable["name"] for variable in each.get("env", ())} & named
+            assert given - {SNAPSHOTS} == wanted(each) - everybody - {SNAPSHOTS}, name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_pod_may_reach_what_it_needs_and_nothing_else(overlay: str):
     policies = of(overlay, "NetworkPolicy")
     assert policies["nothing-else"]["spec"] == {
         "podSelector": {},
@@ -333,21 +354,39 @@ def test_a_pod_that_is_given_an_address_may_reach_it(overlay: str):
     }
     for name, pod in pods(overlay).items():
         labels = pod["metadata"]["labels"]
-        given = {each["name"] for one in containers(pod) for each in one.get("env", ())}
-        for what, prefix in (("postgres", "ORDERFLOW_POSTGRES_"), ("redis", "ORDERFLOW_REDIS")):
+        asked = set[str]().union(*map(wanted, containers(pod)))
+        for what in ("kafka", "postgres", "redis"):
             label = f"orderflow/reaches-{what}"
-            wants = any(each.startswith(prefix) for each in given)
+            wants = any(each.startswith(f"ORDERFLOW_{what.upper()}") for each in asked)
             assert (labels.get(label) == "true") is wants, (name, what)
             assert policies[what]["spec"]["podSelector"] == {"matchLabels": {label: "true"}}
-    for name in of(overlay, *GOES_ON):
-        assert pods(overlay)[name]["metadata"]["labels"]["orderflow/reaches-kafka"] == "true", name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_uploads_lie_where_every_process_that_shows_them_sees_them(overlay: str):
+    claims = of(overlay, "PersistentVolumeClaim")
+    places = {
+        (mount["mountPath"], volume["persistentVolumeClaim"]["claimName"], variable["value"])
+        for pod in pods(overlay).values()
+        for each in containers(pod)
+        for variable in each.get("env", ())
+        if variable["name"] == "ORDERFLOW_IMPORT_FOLDER"
+        for mount in each["volumeMounts"]
+        for volume in pod["spec"]["volumes"]
+        if volume["name"] == mount["name"] == "imports"
+    }
+
+    ((path, claim, said),) = places
+    assert said == path
+    # Pods of several processes, on several nodes.
+    assert claims[claim]["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_command_is_one_of_the_command_line(overlay: str):
     for name, pod in pods(overlay).items():
         for each in containers(pod):
-            if each["command"] != ["python", "-m", "streams.cli"]:
+            if each["command"] != OURS:
                 assert name == "backup"
                 continue
             command, rest = get_command(app), list(each["args"])
