@@ -112,13 +112,20 @@ class Child:
 
 
 class Sampler(threading.Thread):
-    """Reads the CPU of some processes over and over: then it is known for any span."""
+    """
+    Reads the CPU of some processes over and over: then it is known for any span.
+
+    Several processes under one name are one: what they take is added up.
+    """
 
     EVERY_S = 0.02
 
-    def __init__(self, pids: Mapping[str, int | None]) -> None:
+    def __init__(self, pids: Mapping[str, int | Sequence[int] | None]) -> None:
         super().__init__(daemon=True)
-        self._pids = pids
+        self._pids = {
+            name: (found,) if isinstance(found, int) else tuple(found or ())
+            for name, found in pids.items()
+        }
         self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
         self._enough = threading.Event()
 
@@ -138,9 +145,10 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         """Sample until the context ends."""
         while not self._enough.wait(self.EVERY_S):
-            for name, pid in self._pids.items():
-                if pid is not None and (used := cpu_s(pid)) is not None:
-                    self._samples[name].append((time.time() * 1000, used))
+            for name, pids in self._pids.items():
+                used = [taken for pid in pids if (taken := cpu_s(pid)) is not None]
+                if pids and len(used) == len(pids):
+                    self._samples[name].append((time.time() * 1000, sum(used)))
 
     def between(self, name: str, first_ms: float, last_ms: float) -> float | None:
         """Return the CPU seconds *name* took between two moments of the wall clock."""
@@ -189,6 +197,14 @@ def peak_mib(pid: int) -> float | None:
         return None
     met = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     return round(int(met[1]) / 1024, 1) if met else None
+
+
+def files_open(pid: int) -> int | None:
+    """Return how many files and sockets a process has open; None where it cannot be seen."""
+    try:
+        return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return None
 
 
 def listener(address: str) -> int | None:
