@@ -77,6 +77,84 @@ def hot(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench workers\n\n"
+    "$ orderflow bench workers --workers 1 --workers 2 --records 20000 --runs 1 --json | tail -1"
+)
+def workers(
+    *,
+    workers: Annotated[
+        list[int],
+        typer.Option("--workers", min=1, max=16, help="How many; again for each number."),
+    ] = [1, 2, 4],  # noqa: B006  Typer reads it and hands over a list of its own
+    records: Annotated[int, typer.Option("--records", min=100, help="Commands a run.")] = 200_000,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the median counts.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Hold stock with one worker, with two and with four, on the cores that are there."""
+    from streams.bench.showing import shared
+    from streams.bench.workers import Job, measure
+
+    job = Job(records=records, workers=tuple(dict.fromkeys(workers)), runs=runs)
+    _show(lambda settings, say: measure(settings, job, say), shared, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench skus\n\n"
+    "$ orderflow bench skus --skus 1000 --skus 10000 --records 20000 --runs 1 --json | tail -1"
+)
+def skus(
+    *,
+    skus: Annotated[
+        list[int], typer.Option("--skus", min=1, help="How many SKUs; again for each number.")
+    ] = [10_000, 100_000, 1_000_000],  # noqa: B006  Typer reads it and hands over a list of its own
+    records: Annotated[int, typer.Option("--records", min=100, help="Commands a run.")] = 200_000,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs; the median counts.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Hold stock of more and more SKUs: what a hold costs, and what the worker weighs."""
+    from streams.bench.showing import grown
+    from streams.bench.skus import Job, measure
+
+    job = Job(records=records, skus=tuple(dict.fromkeys(skus)), runs=runs)
+    _show(lambda settings, say: measure(settings, job, say), grown, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n$ orderflow bench latency\n\n"
+    "$ orderflow bench latency --rate 20000 --orders 0 --seconds 5 --json | tail -1"
+)
+def latency(
+    *,
+    rate: Annotated[
+        list[int],
+        typer.Option(
+            "--rate", min=0, help="Commands a second to the keeper; again for each load, 0: none."
+        ),
+    ] = [2_000, 10_000, 20_000, 40_000],  # noqa: B006  Typer hands over a list of its own
+    orders: Annotated[
+        list[int],
+        typer.Option(
+            "--orders", min=0, help="Three-line orders a second; again for each load, 0: none."
+        ),
+    ] = [100, 300, 600, 1_000],  # noqa: B006  Typer hands over a list of its own
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.5, help="For how long, each load.")
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Raise the load: how long the keeper's step takes, and the way from message to PostgreSQL."""
+    from streams.bench.latency import Job, measure
+    from streams.bench.showing import loaded
+
+    job = Job(
+        rates=tuple(dict.fromkeys(filter(None, rate))),
+        orders=tuple(dict.fromkeys(filter(None, orders))),
+        seconds=seconds,
+    )
+    _show(lambda settings, say: measure(settings, job, say), loaded, as_json=as_json)
+
+
+@app.command(
     epilog="Examples:\n\n$ orderflow bench flow\n\n$ orderflow bench flow --saturate\n\n"
     "$ orderflow bench flow --rate 300 --burst 100000"
 )
@@ -114,7 +192,8 @@ def flow(
 
 @app.command(
     epilog="Examples:\n\n$ orderflow bench recovery\n\n"
-    "$ orderflow bench recovery --rows 1000000 --orders 100000"
+    "$ orderflow bench recovery --rows 1000000 --orders 100000\n\n"
+    "$ orderflow bench recovery --writes 10000000 --minutes 30 --json | tail -1"
 )
 def recovery(
     *,
@@ -122,15 +201,30 @@ def recovery(
     orders: Annotated[
         int, typer.Option("--orders", min=0, help="Open orders beside them, for the memory.")
     ] = 0,
+    writes: Annotated[
+        int, typer.Option("--writes", min=0, help="Measure after so many writes of these rows.")
+    ] = 0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=1, help="The time that the writes are spread over.")
+    ] = 30.0,
+    clean: Annotated[
+        float, typer.Option("--clean", min=0, help="Seconds for the broker to clean its log.")
+    ] = 60.0,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Starts; the median counts.")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Start from nothing: how soon a keeper has its rows back, and what they weigh."""
     from streams.bench.recovery import Job, measure
-    from streams.bench.showing import recovered
+    from streams.bench.showing import read_again, recovered
+    from streams.bench.writes import Writes
+    from streams.bench.writes import measure as after_writes
 
-    job = Job(rows=rows, orders=orders, runs=runs)
-    _show(lambda settings, say: measure(settings, job, say), recovered, as_json=as_json)
+    if writes:
+        job = Writes(rows=rows, writes=writes, minutes=minutes, runs=runs, clean_s=clean)
+        _show(lambda its, say: after_writes(its, job, say), read_again, as_json=as_json)
+        return
+    rows_alone = Job(rows=rows, orders=orders, runs=runs)
+    _show(lambda its, say: measure(its, rows_alone, say), recovered, as_json=as_json)
 
 
 @app.command(

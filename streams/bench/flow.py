@@ -65,10 +65,10 @@ SELECT count(*) AS orders,
     count(*) / NULLIF(
         extract(epoch FROM max(first_received_at) - min(first_received_at)), 0
     )::float8 AS rate,
-    percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
+    percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM first_written_at - first_received_at)::float8 * 1000
     ) AS to_row,
-    percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
+    percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM verdict_written_at - first_received_at)::float8 * 1000
     ) AS to_verdict,
     percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
@@ -260,7 +260,7 @@ async def _arrived(
 
 
 def _spread(name: str, values: list[float]) -> dict[str, float]:
-    names = ("p50", "p99", "max")
+    names = ("p50", "p99", "p999", "max")
     return {f"{name}_{each}_ms": round(value, 1) for each, value in zip(names, values, strict=True)}
 
 

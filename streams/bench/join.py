@@ -100,15 +100,19 @@ async def _load(
                 check()
                 second.check()
 
-            await _shared(its, both)
+            await shared(its, 2, both)
             await connected.until([(since, 2 * third)], both, say.count)
             left_ms = time.time() * 1000
         await connected.until([(since, count)], check, say.count)
     return joined_ms, left_ms
 
 
-async def _shared(its: Settings, check: Callable[[], None]) -> None:
-    """Wait until both workers are members and the group is at rest: else nothing was measured."""
+async def shared(its: Settings, workers: int, check: Callable[[], None]) -> None:
+    """
+    Wait until so many *workers* are members and the group is at rest: else nothing is measured.
+
+    Raises NotAnswered, and what *check* raises.
+    """
     group = its.group_prefix + "stock"
     admin = AIOKafkaAdminClient(bootstrap_servers=its.kafka)
     await admin.start()
@@ -118,11 +122,13 @@ async def _shared(its: Settings, check: Callable[[], None]) -> None:
                 check()
                 (answer,) = await admin.describe_consumer_groups([group])
                 ((_, _, state, _, _, members, *_),) = answer.groups
-                if state == "Stable" and len(members) == 2:
+                if state == "Stable" and len(members) == workers:
                     return
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise NotAnswered(f"the second worker has not joined within {_JOINS_WITHIN_S} s") from None
+        raise NotAnswered(
+            f"{workers} workers have not all joined within {_JOINS_WITHIN_S} s"
+        ) from None
     finally:
         await admin.close()
 

@@ -236,6 +236,14 @@ def peak_mib(pid: int) -> float | None:
     return round(int(met[1]) / 1024, 1) if met else None
 
 
+def files_open(pid: int) -> int | None:
+    """Return how many files and sockets a process has open; None where it cannot be seen."""
+    try:
+        return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return None
+
+
 def listener(address: str) -> int | None:
     """Return the process that listens at *address* (`host:port`), if it runs on this machine."""
     host, _, port = address.rpartition(":")

@@ -19,15 +19,23 @@ from typing import Any, NamedTuple
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from agents.letters import State, seal
+from agents.letters import Headers, State, seal
 from schemas.base import order_key
 from schemas.stock import Bucket
-from streams.bench.broker import Broker, NotAnswered, backlog, broker, environment, installation
+from streams.bench.broker import (
+    Broker,
+    Lane,
+    NotAnswered,
+    backlog,
+    broker,
+    environment,
+    installation,
+)
 from streams.bench.commands import receipts
 from streams.bench.open_orders import rows as rows_of_orders
 from streams.bench.processes import Child, listener, machine, memory_mib, peak_mib
 from streams.clock import now_ms
-from streams.engine.store import STATE_KEY, position_bytes, write_state
+from streams.engine.store import AT, STATE_KEY, position_bytes, write_state
 from streams.settings import Settings
 from streams.topics import (
     ORDER_COMMANDS,
@@ -61,9 +69,12 @@ _HERE = "127.0.0.1"
 _WRITTEN_S = 120.0
 _WRITTEN = re.compile(r'^orderflow_snapshots_total\{.*outcome="written"\} (\S+)$', re.MULTILINE)
 _RECOVERED = re.compile(r'^orderflow_recovery_seconds\{keeper="(\w+)"\} (\S+)$', re.MULTILINE)
+_READ = re.compile(r'^orderflow_recovery_records\{keeper="\w+"\} (\S+)$', re.MULTILINE)
 
 Progress = Callable[[str], None]
 Row = tuple[bytes, bytes]
+#: A row as it is after a commit; None is gone.
+Change = tuple[bytes, bytes | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +95,8 @@ class Start(NamedTuple):
     recovery_s: float
     memory_mib: float | None
     peak_mib: float | None
+    #: Records of the changelogs that were read.
+    records: int
 
 
 async def measure(
@@ -93,15 +106,15 @@ async def measure(
     its = installation(settings, "recovery")
     async with broker(its, TOPICS) as connected:
         filler = Filler(connected, progress)
-        await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, _balances(job.rows))
+        await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, balances(job.rows))
         starts = []
         for nth in range(1, job.runs + 1):
             progress(f"start {nth} of {job.runs}: the stock keeper reads {job.rows:,} rows")
-            starts.append(await _start(its, "stock"))
+            starts.append(await start(its, "stock"))
         with tempfile.TemporaryDirectory(prefix="orderflow-bench-") as disk:
             progress("once more, with snapshots: the first start writes them")
-            await _start(its, "stock", disk, filler.partitions_of(stock.TABLE))
-            kept = [await _start(its, "stock", disk) for _ in range(job.runs)]
+            await start(its, "stock", disk, filler.partitions_of(stock.TABLE))
+            kept = [await start(its, "stock", disk) for _ in range(job.runs)]
         both: dict[str, Any] = {}
         if job.orders:
             await filler.fill(stock.TABLE, changelog("stock"), STOCK_COMMANDS, _holds(job))
@@ -109,7 +122,7 @@ async def measure(
                 orders.TABLE, changelog("orders"), ORDER_COMMANDS, rows_of_orders(job.orders)
             )
             progress("both keepers read everything")
-            weighed = await _start(its, "orders,stock")
+            weighed = await start(its, "orders,stock")
             both = {
                 "open_orders": job.orders,
                 "open_holds": job.orders * _LINES,
@@ -136,20 +149,30 @@ async def measure(
 # --- the changelog --------------------------------------------------------------------------------
 
 
-def _balances(count: int) -> Iterator[Row]:
-    encode = stock.TABLE.encode_row
+def balances(count: int) -> Iterator[Row]:
+    """Yield key and row of so many SKUs."""
     for number in range(count):
-        units = 10 + number % 90
-        row = Stock(available=units, locked=number % 7, occupied=number % 3, version=number % 50)
-        yield stock_key(f"SKU-{number:07d}"), encode(row)
+        yield balance(number)
+
+
+def balance(number: int, turn: int = 0) -> Row:
+    """Return key and row of one SKU, another row each *turn*."""
+    units = 10 + (number + turn) % 90
+    row = Stock(available=units, locked=number % 7, occupied=number % 3, version=turn + number % 50)
+    return stock_key(f"SKU-{number:07d}"), stock.TABLE.encode_row(row)
 
 
 def _holds(job: Job) -> Iterator[Row]:
-    encode, deadline_ms = stock.TABLE.encode_row, now_ms() + 24 * _HOUR_MS
+    deadline_ms = now_ms() + 24 * _HOUR_MS
     for number in range(job.orders * _LINES):
-        order = order_key("taobao", "generated", f"{number // _LINES:019d}")
-        hold = Hold(1 + number % 3, Bucket.LOCKED, Bucket.AVAILABLE, deadline_ms)
-        yield hold_key(f"SKU-{number * 7 % job.rows:07d}", order), encode(hold)
+        yield hold(number // _LINES, 1 + number % 3, number * 7 % job.rows, deadline_ms)
+
+
+def hold(number: int, units: int, sku: int, deadline_ms: int) -> Row:
+    """Return key and row of what the order *number* holds of one SKU."""
+    order = order_key("taobao", "generated", f"{number:019d}")
+    row = Hold(units, Bucket.LOCKED, Bucket.AVAILABLE, deadline_ms)
+    return hold_key(f"SKU-{sku:07d}", order), stock.TABLE.encode_row(row)
 
 
 class Filler:
@@ -162,26 +185,50 @@ class Filler:
         self._done: dict[str, list[tuple[int, int]]] = {}
         self._none = [(0, 0)] * partitions
 
-    async def fill(self, table: Table, log: Topic, inbox: Topic, rows: Iterable[Row]) -> None:
+    async def fill(
+        self,
+        table: Table,
+        log: Topic,
+        inbox: Topic,
+        rows: Iterable[Row],
+        at_ms: int | None = None,
+    ) -> None:
         """Write *rows* to the changelog *log* of *table*, spread over its partitions."""
-        done = self._done.setdefault(table.name, list(self._none))
         partition = written = 0
         for some in _commits(rows):
-            position, count = done[partition]
-            position, count = position + 1, count + len(some)
-            done[partition] = (position, count)
-            commit = _commit(some, position, count)
-            await self._broker.send([((log.name, partition), commit)])
-            await self._broker.send(self._heard(inbox, partition))
-            partition = (partition + 1) % len(done)
+            batches = self.commit(table, log, inbox, partition, some, len(some), at_ms)
+            await self._broker.send(batches)
+            partition = (partition + 1) % len(self._none)
             written += len(some)
             self._progress(f"{written:,} rows are in the changelog of {table.name}")
+
+    def commit(
+        self,
+        table: Table,
+        log: Topic,
+        inbox: Topic,
+        partition: int,
+        changes: Sequence[Change],
+        more: int,
+        at_ms: int | None = None,
+    ) -> list[tuple[Lane, BatchBuilder]]:
+        """
+        Return one commit of *changes*, which leaves so many rows *more*, and the command before it.
+
+        *at_ms* is what the records say of when they were written; None: when they are sent.
+        """
+        done = self._done.setdefault(table.name, list(self._none))
+        position, count = done[partition]
+        position, count = position + 1, count + more
+        done[partition] = (position, count)
+        commit = _commit(changes, position, count, at_ms)
+        return [*self._heard(inbox, partition), ((log.name, partition), commit)]
 
     def partitions_of(self, table: Table) -> int:
         """Return how many partitions of *table* hold anything."""
         return sum(position > 0 for position, _ in self._done[table.name])
 
-    def _heard(self, inbox: Topic, partition: int) -> list[tuple[tuple[str, int], BatchBuilder]]:
+    def _heard(self, inbox: Topic, partition: int) -> list[tuple[Lane, BatchBuilder]]:
         (command,) = receipts(0, 1)
         return backlog({(inbox.name, partition): [(command.sku.encode(), seal(command), [])]})
 
@@ -200,13 +247,19 @@ def _commits(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield some
 
 
-def _commit(rows: Sequence[Row], position: int, count: int) -> BatchBuilder:
+def _commit(
+    changes: Sequence[Change], position: int, count: int, at_ms: int | None
+) -> BatchBuilder:
     batch = BatchBuilder(_COMMIT_BYTES, 0)
     at = position_bytes(position)
-    for key, row in rows:
-        batch.append(key=key, value=at + row, timestamp=None, headers=[])
+    gone: Headers = [(AT, at)]
+    for key, row in changes:
+        if row is None:
+            batch.append(key=key, value=None, timestamp=at_ms, headers=gone)
+        else:
+            batch.append(key=key, value=at + row, timestamp=at_ms, headers=[])
     state = write_state(State(position=position), count)
-    if batch.append(key=STATE_KEY, value=state, timestamp=None) is None:
+    if batch.append(key=STATE_KEY, value=state, timestamp=at_ms) is None:
         raise AssertionError("a commit of the benchmark does not fit one batch")
     batch.close()
     return batch
@@ -215,15 +268,16 @@ def _commit(rows: Sequence[Row], position: int, count: int) -> BatchBuilder:
 # --- the start ------------------------------------------------------------------------------------
 
 
-async def _start(its: Settings, roles: str, disk: str = "", written: int = 0) -> Start:
+async def start(its: Settings, roles: str, disk: str = "", written: int = 0) -> Start:
     """
     Start a worker with *roles*, wait until it is ready, and weigh it.
 
     It starts from nothing, or from the snapshots on *disk*; and it is left alone until as many as
     *written* were made.
     """
-    kept = {"ORDERFLOW_SNAPSHOTS": disk, "ORDERFLOW_SNAPSHOT_EVERY": "PT1S"} if disk else {}
-    child, port = worker(its, roles, kept)
+    kept = {"ORDERFLOW_SNAPSHOTS": disk} if disk else {}
+    at_once = {"ORDERFLOW_SNAPSHOT_EVERY": "PT1S"} if written else {}
+    child, port = worker(its, roles, {**kept, **at_once})
     with child:
         began = time.monotonic()
         await ready(child, port)
@@ -232,7 +286,9 @@ async def _start(its: Settings, roles: str, disk: str = "", written: int = 0) ->
         spans = [float(seconds) for _, seconds in _RECOVERED.findall(page)]
         if not spans:
             raise NotAnswered("the worker does not say how long its recovery took")
-        return Start(ready_s, max(spans), memory_mib(child.pid), peak_mib(child.pid))
+        records = sum(int(float(count)) for count in _READ.findall(page))
+        weight = memory_mib(child.pid), peak_mib(child.pid)
+        return Start(ready_s, max(spans), *weight, records)
 
 
 def worker(its: Settings, roles: str, more: Mapping[str, str]) -> tuple[Child, int]:

@@ -302,26 +302,52 @@ async def one(
     broker: Broker, side: Side, records: int, skus: int, say: Say, servers: Sequence[str] = ()
 ) -> Run:
     """Do the job once on one side; the CPU of *servers* (`host:port`) counts with the broker's."""
-    warm = min(records // _WARM_SHARE, _WARM_MAX)
     with side.child() as child:
         await receive(broker, side, child, skus, say)
-        await _answered(broker, child, say, backlog(side.holds(0, warm, skus)), warm)
-        say("filling the inbox")
-        waiting = backlog(side.holds(warm, records, skus))
-        starts = (await broker.ends(ORDER_COMMANDS.name), await broker.ends(STOCK_EVENTS.name))
-        child.hold()
-        await broker.send(waiting)
-        pids = [listener(each) for each in (broker.settings.kafka.split(",")[0], *servers)]
-        with Sampler({"client": [child.pid], "broker": pids}) as sampler:
-            child.go()
-            expected = [(since, records) for since in starts]
-            await broker.until(expected, child.check, say.count)
-        resident = sum(memory_mib(pid) or 0.0 for pid in family(child.pid)) or None
+        return await drain(broker, side, [child], records, skus, say, servers)
+
+
+async def drain(
+    broker: Broker,
+    side: Side,
+    workers: Sequence[Child],
+    records: int,
+    skus: int,
+    say: Say,
+    servers: Sequence[str] = (),
+) -> Run:
+    """
+    Do the job by *workers* that are there and have received their stock; memory is theirs together.
+
+    Raises CountsDiffer, NotAnswered, ProcessEnded.
+    """
+
+    def check() -> None:
+        for each in workers:
+            each.check()
+
+    warm = min(records // _WARM_SHARE, _WARM_MAX)
+    await _answered(broker, check, say, backlog(side.holds(0, warm, skus)), warm)
+    say("filling the inbox")
+    waiting = backlog(side.holds(warm, records, skus))
+    starts = (await broker.ends(ORDER_COMMANDS.name), await broker.ends(STOCK_EVENTS.name))
+    for each in workers:
+        each.hold()
+    await broker.send(waiting)
+    brokers = [listener(each) for each in (broker.settings.kafka.split(",")[0], *servers)]
+    pids = [each.pid for each in workers]
+    with Sampler({"client": pids, "broker": brokers}) as sampler:
+        for each in workers:
+            each.go()
+        expected = [(since, records) for since in starts]
+        await broker.until(expected, check, say.count)
+    sizes = [memory_mib(each) for pid in pids for each in family(pid)]
     say("reading everything back")
     answers = await broker.read(ORDER_COMMANDS.name, starts[0])
     events = await broker.read(STOCK_EVENTS.name, starts[1])
     _compare(side, range(warm, warm + records), answers, events)
-    return _figured(answers, sampler, resident)
+    resident = sum(size for size in sizes if size is not None)
+    return _figured(answers, sampler, resident or None)
 
 
 async def receive(broker: Broker, side: Side, child: Child, skus: int, say: Say) -> None:
@@ -350,7 +376,7 @@ async def _settled(broker: Broker) -> None:
 
 async def _answered(
     broker: Broker,
-    child: Child,
+    check: Callable[[], None],
     say: Say,
     waiting: Sequence[tuple[Lane, BatchBuilder]],
     records: int,
@@ -358,7 +384,7 @@ async def _answered(
     say("warming up")
     since = await broker.ends(ORDER_COMMANDS.name)
     await broker.send(waiting)
-    await broker.until([(since, records)], child.check)
+    await broker.until([(since, records)], check)
     await _settled(broker)
 
 
@@ -421,17 +447,19 @@ def _cpu_ratio(ours: Sequence[Run], faust: Sequence[Run]) -> float | None:
     return _round(median(ratios)) if ratios else None
 
 
-def _figures(runs: Sequence[Run], suffix: str) -> dict[str, Any]:
-    def middle(name: str) -> float | None:
-        values = [value for run in runs if (value := getattr(run, name)) is not None]
-        return _round(median(values)) if values else None
+def middle(runs: Sequence[Run], name: str) -> float | None:
+    """Return the median of what *runs* say of *name*; None where none of them knows it."""
+    values = [value for run in runs if (value := getattr(run, name)) is not None]
+    return _round(median(values)) if values else None
 
+
+def _figures(runs: Sequence[Run], suffix: str) -> dict[str, Any]:
     return {
-        f"rate{suffix}": middle("rate"),
+        f"rate{suffix}": middle(runs, "rate"),
         f"rates{suffix}": [_round(run.rate) for run in runs],
-        f"client_cpu_us{suffix}": middle("client_cpu_us"),
-        f"broker_cpu_us{suffix}": middle("broker_cpu_us"),
-        f"memory_mib{suffix}": middle("memory_mib"),
+        f"client_cpu_us{suffix}": middle(runs, "client_cpu_us"),
+        f"broker_cpu_us{suffix}": middle(runs, "broker_cpu_us"),
+        f"memory_mib{suffix}": middle(runs, "memory_mib"),
     }
 
 
@@ -494,6 +522,7 @@ def _latencies(
     return {
         "latency_p50_ms": percentile(took, 0.5),
         "latency_p99_ms": percentile(took, 0.99),
+        "latency_p999_ms": percentile(took, 0.999),
         "latency_max_ms": took[-1],
         "latency_rate": _round(len(took) / span_s) if span_s else None,
         "latency_cores": round(used / span_s, 2) if used is not None and span_s else None,

@@ -43,6 +43,61 @@ def crowded(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def shared(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench workers`."""
+    shown = table(
+        f"{cell(figures['records'])} holds, {figures['partitions']} partitions",
+        "#workers", "#holds a second", "#ratio", "#worker CPU, µs", "#broker CPU, µs", "#cores",
+    )  # fmt: skip
+    for row in figures["workers"]:
+        shown.add_row(
+            cell(row["workers"]), cell(row["rate"]), _hundredths(row["ratio"]),
+            cell(row["client_cpu_us"]), cell(row["broker_cpu_us"]), _hundredths(row["cores"]),
+        )  # fmt: skip
+    to.print(shown)
+    to.print("Cores: what workers and broker took together, of those that are there.")
+    _on(to, figures)
+
+
+def grown(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench skus`."""
+    shown = table(
+        f"{cell(figures['records'])} holds, over more and more SKUs",
+        "#SKUs", "#holds a second", "#worker CPU, µs", "#ratio", "#memory, MiB", "#ratio",
+    )  # fmt: skip
+    for row in figures["skus"]:
+        shown.add_row(
+            cell(row["skus"]), cell(row["rate"]), cell(row["client_cpu_us"]),
+            _hundredths(row["cpu_ratio"]), cell(row["memory_mib"]),
+            _hundredths(row["memory_ratio"]),
+        )  # fmt: skip
+    to.print(shown)
+    _on(to, figures)
+
+
+def loaded(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench latency`."""
+    for name, title in (
+        ("step", "A step of the stock keeper: command to answer"),
+        ("chain", "The whole chain: message to the verdict in PostgreSQL"),
+    ):
+        shown = table(
+            title, "#asked a second", "#had", "#p50, ms", "#p99, ms", "#p99.9, ms", "#max, ms",
+            "#p50, ratio", "#p99, ratio", "#CPU, µs",
+        )  # fmt: skip
+        for row in figures[name]:
+            spread = ("asked", "rate", "p50_ms", "p99_ms", "p999_ms", "max_ms")
+            shown.add_row(
+                *(cell(row[each]) for each in spread),
+                *(_hundredths(row[each]) for each in ("p50_ratio", "p99_ratio")),
+                cell(row["cpu_us"]),
+            )
+        if figures[name]:
+            to.print(shown)
+    to.print("CPU: of the keeper's worker a command; of the whole machine an order.")
+    _on(to, figures)
+
+
 def flowed(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench flow`."""
     shown = table("From raw message to PostgreSQL", "", "#figure")
@@ -88,6 +143,25 @@ def recovered(to: "Console", figures: Mapping[str, Any]) -> None:
             f"holds, both keepers in one worker: {figures['both_recovery_s']:.2f} s, "
             f"{cell(figures['both_memory_mib'])} MiB ({cell(figures['both_peak_mib'])} at most)."
         )
+    _on(to, figures)
+
+
+def read_again(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench recovery --writes`."""
+    shown = table(
+        f"{cell(figures['rows'])} rows after {cell(figures['writes'])} writes within "
+        f"{figures['minutes']:g} minutes",
+        "the worker starts on", "#records read", "#s", "#µs a record", "#ready after, s",
+        "#memory, MiB", "#at most, MiB",
+    )  # fmt: skip
+    for name, said in (("empty", "an empty disk"), ("same", "the same disk")):
+        found = figures[name]
+        shown.add_row(
+            said, cell(found["records"]), _hundredths(found["recovery_s"]),
+            _hundredths(found["record_us"]), _hundredths(found["ready_s"]),
+            cell(found["memory_mib"]), cell(found["peak_mib"]),
+        )  # fmt: skip
+    to.print(shown)
     _on(to, figures)
 
 
@@ -225,6 +299,10 @@ def figured(to: "Console", figures: Mapping[str, Any]) -> None:
         f"{cell(figures['report_s'])} s. Differences: {figures['differences']}."
     )
     _on(to, figures)
+
+
+def _hundredths(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}"
 
 
 def _on(to: "Console", figures: Mapping[str, Any]) -> None:

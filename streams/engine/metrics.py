@@ -75,6 +75,13 @@ class Metrics:
             ["keeper"],
             registry=registry,
         )
+        self.recovery_records = Gauge(
+            "orderflow_recovery_records",
+            "Changelog records that the last recovery read: far more than rows means that snapshots"
+            " are missing or that the log is not cleaned.",
+            ["keeper"],
+            registry=registry,
+        )
         self.lag = Gauge(
             "orderflow_consumer_lag_messages",
             "Records that wait.",

@@ -335,6 +335,8 @@ class Store(base.Store):
     ) -> None:
         """Close the recovery pass. Faust ignores what is raised here, so the role takes it."""
         try:
+            read = sum(self.parts[tp.partition].read for tp in active_tps)
+            self.app.metrics.recovery_records.labels(self.table.name).set(read)
             for tp in active_tps:
                 self.parts[tp.partition].settle()
             await self.app.role.recovered(time.monotonic() - self._since)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import PolicyViolationError
 from faust.types import TP
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.letters import State
@@ -64,6 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return asyncio.run(written(directory, rows=40)).read_bytes()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_file_that_is_torn_anywhere_is_refused(tmp_path_factory, whole: bytes, data):
     directory = tmp_path_factory.mktemp("torn")
@@ -238,14 +239,37 @@ async def deleted(
     return True
 
 
+def torn(file: Path, _kept: Snapshots, _p: int) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def stale(_file: Path, kept: Snapshots, p: int) -> None:
+    snapshot = kept.load(p)
+    assert snapshot is not None
+    ago_ms = (module.STALE_AFTER + HOUR) // timedelta(milliseconds=1)
+    with pytest.MonkeyPatch.context() as patched:
+        written_at = module.now_ms() - ago_ms
+        patched.setattr(module, "now_ms", lambda: written_at)
+        kept._write(p, snapshot)
+
+
+def foreign(_file: Path, kept: Snapshots, p: int) -> None:
+    snapshot = kept.load(p)
+    assert snapshot is not None
+    Snapshots(kept._directory, kept._topic, OTHER_ID, HOUR)._write(p, snapshot)
+
+
 @pytest.mark.stack
-async def test_t55_a_refused_snapshot_costs_time_and_nothing_else(disk: Settings):
+@pytest.mark.parametrize("spoil", [torn, stale, foreign])
+async def test_t55_a_refused_snapshot_costs_time_and_nothing_else(
+    disk: Settings, spoil: Callable[[Path, Snapshots, int], None]
+):
     keeper = shop.a_keeper()
     async with counted(disk, keeper, 2000, 2000):
         await snapshots_of_all(disk, keeper)
-    assert disk.snapshots is not None
-    for file in disk.snapshots.glob("*.snapshot"):
-        file.write_bytes(file.read_bytes()[:-1])
+    assert keeper.snapshots is not None
+    for p in range(disk.partitions):
+        spoil(keeper.snapshots._path(p), keeper.snapshots, p)
 
     again = shop.a_keeper()
     async with counted(disk, again, 400, 2400):
