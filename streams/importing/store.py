@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Rejected
 from streams.importing.forecast import Existing, Forecast
 from streams.importing.planning import Reading
+from streams.postgres.addresses import operations_of, reader_of
 from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
 from streams.settings import Settings
@@ -116,11 +117,7 @@ class Jobs:
     @asynccontextmanager
     async def opened(cls, settings: Settings, *, reads: bool = False) -> AsyncIterator[Self]:
         """Connect, as the role for operations or, with *reads*, as a reader; or Misconfigured."""
-        secret = settings.postgres_reader if reads else settings.postgres_operations
-        if secret is None:
-            which = "READER" if reads else "OPERATIONS"
-            raise Misconfigured(f"Set ORDERFLOW_POSTGRES_{which} to the address imports stand in.")
-        dsn = secret.get_secret_value()
+        dsn = reader_of(settings) if reads else operations_of(settings)
         async with connected(dsn, name="orderflow-import", **_BY_KEY_ALONE) as connection:
             yield cls(connection)
 
