@@ -455,9 +455,13 @@ def remember(results: Path, outcome: dict[str, Any]) -> None:
         file.write(json.dumps(outcome, separators=(",", ":")) + "\n")
 
 
-def known(results: Path) -> set[tuple[str, int, str]]:
-    """Return which parts, by name, seed and commit, the file says are done and well."""
+def known(results: Path) -> set[tuple[str, int, str, tuple[str, ...]]]:
+    """Return which parts, by name, seed, commit and faults, the file says are done and well."""
     if not results.exists():
         return set()
     lines = [json.loads(line) for line in results.read_text("utf-8").splitlines() if line]
-    return {(each["part"], each["seed"], each["commit"]) for each in lines if each["ok"]}
+    return {
+        (each["part"], each["seed"], each["commit"], tuple(one["fault"] for one in each["faults"]))
+        for each in lines
+        if each["ok"]
+    }

@@ -112,7 +112,8 @@ def _played(
     done = act.known(results) if results else set()
     outcomes = []
     for part in parts:
-        if (part.name, part.seed, act.commit()) in done:
+        faults = tuple(step.fault for step in part.steps)
+        if (part.name, part.seed, act.commit(), faults) in done:
             to.print(f"{part.name}, seed {part.seed}: done before, and well.")
             continue
         to.print(f"{part.name}, seed {part.seed}, commit {act.commit()}, {part.seconds:.0f} s.")

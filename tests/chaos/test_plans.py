@@ -103,8 +103,11 @@ def test_a_fault_that_did_not_hit_or_poison_that_vanished_is_no_yes() -> None:
 def test_a_deep_run_goes_on_where_it_was_left(tmp_path: Path) -> None:
     results = tmp_path / "deep.jsonl"
     for part, ok in (("deep-1", True), ("deep-2", False)):
-        act.remember(results, {"part": part, "seed": 5, "commit": "abc", "ok": ok})
-    assert act.known(results) == {("deep-1", 5, "abc")}
+        faults = [{"fault": "kill"}]
+        act.remember(
+            results, {"part": part, "seed": 5, "commit": "abc", "ok": ok, "faults": faults}
+        )
+    assert act.known(results) == {("deep-1", 5, "abc", ("kill",))}
 
 
 # --- Lines ---------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def _(battery: Simulation, _mutant: Mutant, tree: Path, known: bool) -> Verdict 
     done = _run(
         tree, "-m", "tests.simulation", "--from", str(battery.town if known else 0),
         "--seeds", str(WITHIN_SEEDS), "--jobs", "1", "--stop-at", "1", "--json",
+        PYTHONHASHSEED="0",  # with another one it would begin anew, all imports again
     )  # fmt: skip
     said = _last_line(done, "the simulation")
     if not said["failed"]:
@@ -122,14 +123,14 @@ def _know_the_stack(tree: Path) -> None:
     (tree / STACK).symlink_to(ROOT / STACK)
 
 
-def _run(tree: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def _run(tree: Path, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
     known = ROOT / STACK
     lines = known.read_text("utf-8").splitlines() if known.exists() else []
     told = dict(line.partition("=")[::2] for line in lines)
     return subprocess.run(
         [sys.executable, *words],
         cwd=tree,
-        env=told | os.environ | {"PYTHONPATH": str(tree)},
+        env=told | os.environ | env | {"PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
         check=False,
