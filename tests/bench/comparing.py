@@ -23,7 +23,7 @@ from streams.chaos.act import commit, enough_memory
 from streams.engine.admin import verify
 from streams.settings import Settings
 from tests.bench.peer import NotMeasured, Peer
-from tests.bench.peers import OURS
+from tests.bench.peers import OURS, PEERS
 from tests.bench.versions import versions
 
 #: The broker's page cache, the backlog in this process, and what else a run takes here.
@@ -140,6 +140,7 @@ def _facts(settings: Settings, job: Job, tally: Tally, load: float) -> dict[str,
             if peer.name in tally.reasons
         ],
         "refused": sorted(tally.refused),
+        "left_out": [peer.title for peer in PEERS if peer not in job.peers],
         "runs": job.runs,
         "skus": job.skus,
         "partitions": settings.partitions,

@@ -73,6 +73,7 @@ def test_the_table_goes_between_its_marks_and_nowhere_else(tmp_path: Path):
     assert once.endswith("<!-- end -->\nafter\n")
     assert "| slow | 100 (90–110) | **450** times as fast |" in once
     assert "| absent | not measured: no Maven |" in once
+    assert "| forgotten | left out of this run |" in once
     with pytest.raises(Rejected, match="one pair"):
         put(figures, _written(tmp_path / "other.md", "no marks"))
 
@@ -110,6 +111,7 @@ def some_figures() -> dict[str, Any]:
             {**slow, "ratio": 450.0, "cpu_ratio": None},
         ],
         "not_measured": [{"title": "absent", "reason": "no Maven"}],
+        "left_out": ["forgotten"],
         "at": "2026-11-29",
         "commit": "abc",
         "load": 0.5,

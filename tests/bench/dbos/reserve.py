@@ -32,6 +32,10 @@ from tests.bench.ways.deciding import Fields, decide
 from tests.bench.ways.parent import end_with_parent
 from tests.bench.ways.sending import Sender
 
+#: As many connections for the transactions as DBOS takes for itself. Its queue lets all workflows
+#: that wait begin at once; with the default, one that waits 30 s for a connection is given up, and
+#: its command with it.
+_POOL = {"pool_size": 20, "max_overflow": 0, "pool_timeout": 600}
 _TABLES = """
 CREATE TABLE balances (
     sku text PRIMARY KEY, available bigint NOT NULL, locked bigint NOT NULL, version bigint NOT NULL
@@ -54,7 +58,7 @@ _KEEP_HOLD = text(
 
 def declare(address: str, kafka: str, prefix: str, sender: Sender) -> None:
     """Declare the transaction, the step and the workflow."""
-    stock = SQLAlchemyDatasource.create(address)
+    stock = SQLAlchemyDatasource.create(address, engine_kwargs=_POOL)
 
     # The row lock is all that this transaction needs; serializable, the default, would only add
     # failures that are tried again.
@@ -118,6 +122,7 @@ def run(address: str, kafka: str, prefix: str, ended: Callable[[], object]) -> N
         config={
             "name": "stock",
             "system_database_url": address,
+            "db_engine_kwargs": _POOL,
             "log_level": "WARNING",
         }
     )
