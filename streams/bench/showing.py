@@ -152,14 +152,14 @@ def read_again(to: "Console", figures: Mapping[str, Any]) -> None:
         f"{cell(figures['rows'])} rows after {cell(figures['writes'])} writes within "
         f"{figures['minutes']:g} minutes",
         "the worker starts on", "#records read", "#s", "#µs a record", "#ready after, s",
-        "#memory, MiB", "#at most, MiB",
+        "#its CPU, s", "#memory, MiB", "#at most, MiB",
     )  # fmt: skip
     for name, said in (("empty", "an empty disk"), ("same", "the same disk")):
         found = figures[name]
         shown.add_row(
             said, cell(found["records"]), _hundredths(found["recovery_s"]),
             _hundredths(found["record_us"]), _hundredths(found["ready_s"]),
-            cell(found["memory_mib"]), cell(found["peak_mib"]),
+            _hundredths(found["cpu_s"]), cell(found["memory_mib"]), cell(found["peak_mib"]),
         )  # fmt: skip
     to.print(shown)
     _on(to, figures)

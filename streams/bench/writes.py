@@ -95,11 +95,13 @@ async def measure(
 def _figures(starts: Sequence[Start]) -> dict[str, Any]:
     """Return the medians of *starts*; the log may get shorter from one to the next."""
     each_us = [each.recovery_s * 1e6 / each.records for each in starts if each.records]
+    used_s = [each.cpu_s for each in starts if each.cpu_s is not None]
     return {
         "records": round(median(each.records for each in starts)),
         "recovery_s": round(median(each.recovery_s for each in starts), 2),
         "record_us": round(median(each_us), 2) if each_us else None,
         "ready_s": round(median(each.ready_s for each in starts), 2),
+        "cpu_s": round(median(used_s), 2) if used_s else None,
         "memory_mib": starts[-1].memory_mib,
         "peak_mib": starts[-1].peak_mib,
     }
