@@ -34,6 +34,8 @@ DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _SERIOUS = ("serious", "critical")
 _AXE = Axe().axe_script
+#: The rules of axe-core that look at colours.
+COLOURS_ALONE = ("color-contrast", "link-in-text-block")
 
 
 def program() -> str:
@@ -95,11 +97,14 @@ class Tab:
     def title(self) -> str:
         return self.page.locator("h1").first.inner_text()
 
-    def serious(self) -> list[str]:
-        """What axe-core finds serious or critical on the page, rule and place."""
+    def serious(self, *rules: str) -> list[str]:
+        """What axe-core finds serious or critical on the page, rule and place; by some *rules*."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_AXE)
-        found = self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        found = self.page.evaluate(
+            "(only) => axe.run(document, { resultTypes: ['violations'], ...only })",
+            {"runOnly": list(rules)} if rules else {},
+        )
         return [
             f"{rule['id']}: {node['target'][0]} {node['failureSummary']}"
             for rule in found["violations"]

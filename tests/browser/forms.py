@@ -5,7 +5,7 @@ Every form is tried on something of its own: the order, the message or the alert
 makes or takes, so that the tests do not meet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -109,6 +109,27 @@ def _subscriber(page: Page, name: str) -> Locator:
     return _reason(form)
 
 
+def _note(page: Page, _: str) -> Locator:
+    form = page.locator('form[action="/order/annotate"]')
+    # Each writes something else: who is second is told so, and writes over nothing.
+    form.locator('input[name="field.note"]').fill(f"第 {next(_NTH)} 次")
+    return form.locator("button")
+
+
+def _label(page: Page, code: str) -> Locator:
+    form = page.locator('form[action="/label/add"]')
+    form.locator('input[name="code"]').fill(code)
+    form.locator('input[name="zh"]').fill("加急")
+    return _reason(form)
+
+
+def _user(page: Page, name: str) -> Locator:
+    form = page.locator('form[action="/user/add"]')
+    form.locator('input[name="name"]').fill(name)
+    form.locator('select[name="role"]').select_option("viewer")
+    return _reason(form)
+
+
 def _file(page: Page, name: str) -> Locator:
     form = page.locator('form[action="/import/upload"]')
     form.locator('select[name="platform"]').select_option("taobao")
@@ -151,6 +172,18 @@ FORMS = (
         "SELECT count(*) FROM subscribers WHERE name = $1", other=Role.ADMIN,
     ),
     Form(
+        "annotate", _open_order, "/order/annotate?key={subject}", _note,
+        "SELECT version FROM order_annotations WHERE order_key = $1",
+    ),
+    Form(
+        "labels", _new("label"), "/labels", _label,
+        "SELECT count(*) FROM definition_changes WHERE kind = 'labels' AND code = $1",
+    ),
+    Form(
+        "users", _new("person"), "/users", _user,
+        "SELECT count(*) FROM console_users WHERE name = $1", other=Role.ADMIN,
+    ),
+    Form(
         "imports", _new("file"), "/imports", _file,
         "SELECT count(*) FROM imports WHERE file_name = $1 || '.csv'", is_raced=False,
     ),
@@ -158,7 +191,28 @@ FORMS = (
 
 #: Condition -> the screens whose forms it is tried on.
 UNDER = {
-    "double click": [form.screen for form in FORMS],
+    "double click, back": [form.screen for form in FORMS],
     "two tabs": [form.screen for form in FORMS if form.is_raced],
-    "back": [form.screen for form in FORMS],
+}
+_CHANGES_NOTHING = "it has no form that changes anything"
+_TWO_ARE_TWO = "what two people send are two things, and both count"
+_ELSEWHERE: Mapping[str, str] = {
+    "order": "its form shows a person, and changes nothing",
+    "orders": "a label given twice is given once (tests/integration/test_console_annotations.py)",
+    "import": "a job is carried out once (tests/integration/test_console_imports.py)",
+    "mappings": "its forms are those of *mapping*",
+    "exceptions": "what it does is counted and confirmed first",
+    "subscriber": "its forms are done once each, as those of *subscribers* are",
+    "settlements": "files are taken once (tests/integration/test_settlements.py)",
+    "password": "sent again, the old password is the wrong one",
+    "sign-in": "a log-in begins a session of its own, and ends the one before",
+}
+#: Condition -> why it is tried on no other screens, or why not on one.
+FORMS_WHY_NOT: Mapping[str, Mapping[str, str]] = {
+    "double click, back": {"": _CHANGES_NOTHING, **_ELSEWHERE},
+    "two tabs": {
+        "": _CHANGES_NOTHING,
+        **_ELSEWHERE,
+        **{form.screen: _TWO_ARE_TWO for form in FORMS if not form.is_raced},
+    },
 }

@@ -20,6 +20,8 @@ import pytest
 from msgspec import msgpack
 
 from schemas.orders import Buyer, OrderDetails, Receiver, Shipment
+from streams.annotating import table
+from streams.annotating.definitions import FIELDS_MAX, LABELS_MAX, CustomField, Label
 from streams.callbacks.subscribers import SUBSCRIBERS_MAX
 from streams.clock import now_ms
 from streams.importing.planning import Reading
@@ -31,6 +33,7 @@ from tests.e2e.test_an_order_from_platform_to_ledger import eventually
 from tests.installation import HAPPENS_WITHIN_S as WITHIN_S
 from tests.installation import Installation, installation
 from tests.integration.robots import Tap
+from tests.integration.selling import RedisServer, a_redis
 from tests.integration.the_console import (
     TAOBAO,
     Shop,
@@ -77,6 +80,10 @@ class House:
     #: What stands in the paths of screens: `order`, `sku`, `exception`, …
     names: dict[str, str] = field(default_factory=dict)
     _console: ExitStack = field(default_factory=ExitStack)
+    #: Where it is kept who edits.
+    redis: RedisServer | None = None
+    #: To PostgreSQL, as its owner: opened once, and asked all the time.
+    _connection: Any = None
 
     @property
     def url(self) -> str:
@@ -111,11 +118,25 @@ class House:
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         async def go() -> list[tuple[Any, ...]]:
-            async with connected(self.shop.house.env["ORDERFLOW_POSTGRES_OWNER"], name="t") as to:
-                return [tuple(row) for row in await to.fetch(query, *values)]
+            return [tuple(row) for row in await self._connection.fetch(query, *values)]
 
         found: list[tuple[Any, ...]] = self.aside.run(go())
         return found
+
+    @contextmanager
+    def asked(self) -> Iterator["House"]:
+        """Keep a connection for `rows` and `value`."""
+        made = connected(self.shop.house.env["ORDERFLOW_POSTGRES_OWNER"], name="t")
+        self._connection = self.aside.run(made.__aenter__())
+        try:
+            yield self
+        finally:
+            self.aside.run(made.__aexit__(None, None, None))
+
+    def nobody_edits(self) -> None:
+        """Let all leases be over."""
+        assert self.redis is not None
+        self.aside.run(self.redis.do("FLUSHALL"))
 
     def value(self, query: str, *values: Any) -> Any:
         ((found,),) = self.rows(query, *values)
@@ -133,10 +154,20 @@ def _house(folder: Any, aside: Aside, **env: str) -> Iterator[House]:
         found = House(Shop(there, "", ""), aside, tap)
         found.serve()
         try:
-            yield found
+            with found.asked():
+                yield found
         finally:
             found.stop()
             aside.run(tap.close())
+    finally:
+        aside.run(made.__aexit__(None, None, None))
+
+
+@contextmanager
+def _redis(folder: Any, aside: Aside) -> Iterator[RedisServer]:
+    made = a_redis(folder)
+    try:
+        yield aside.run(made.__aenter__())
     finally:
         aside.run(made.__aexit__(None, None, None))
 
@@ -156,9 +187,11 @@ def living(folder: Any, aside: Aside) -> Iterator[House]:
     """A house at work: three platforms' orders, a person in clear, and something of everything."""
     loopback = {"ORDERFLOW_CALLBACKS_LOOPBACK": "true"}
     with (
-        _house(folder, aside, **loopback) as found,
+        _redis(folder, aside) as redis,
+        _house(folder, aside, ORDERFLOW_REDIS=redis.url, **loopback) as found,
         found.shop.house.running("intake,orders,stock,ledger"),
     ):
+        found.redis = redis
         _furnish(found)
         yield found
         check_logs(found.shop.house)
@@ -178,7 +211,7 @@ def _furnish(house: House) -> None:
         ]),
     )  # fmt: skip
     operations = shop.of(Role.OPERATIONS)
-    for furnish in (a_pause, a_subscriber, an_import):
+    for furnish in (a_pause, a_subscriber, an_import, a_label_and_a_field):
         furnish(house)
     an_alert(house, "alert-1")
     wanted = {f"mall:main:{id_}" for id_ in READY}
@@ -219,6 +252,14 @@ def a_subscriber(house: House) -> None:
     house.shop.house.orderflow(
         "subscribers", "add", "wms", "--url", "http://127.0.0.1:9/hooks", "--reason", "仓库系统",
     )  # fmt: skip
+
+
+def a_label_and_a_field(house: House) -> None:
+    """Let there be something to note of orders, and a day that was reported."""
+    dsn = house.shop.house.env["ORDERFLOW_POSTGRES_OPERATIONS"]
+    for each in (Label("vip", "贵宾", "VIP", "purple"), CustomField("note", "备注", "Note")):
+        house.aside.run(table.add(dsn, each, "mei", "开店"))
+    house.rows("INSERT INTO daily_reports (day, version, figures) VALUES ('2026-06-01', 1, '{}')")
 
 
 def an_import(house: House) -> None:
@@ -333,6 +374,32 @@ _FILL = (
     f"""
     INSERT INTO console_audit (by, role, address, did, about, why, outcome, said)
     SELECT 'mei', 'admin', '127.0.0.1', 'sku.adjust', 'SKU-' || n, '盘点', 'done', '' {_MANY}
+    """,
+    # The console counts them by and by, as it does what the ledger wrote.
+    "INSERT INTO figures_touched (order_key) SELECT order_key FROM orders",
+    f"""
+    INSERT INTO labels (code, zh, en, changed_by, changed_why, colour)
+    SELECT 'l' || n, '标签' || n, 'label ' || n, 'mei', '开店', 'grey'
+    FROM generate_series(1, {LABELS_MAX}) AS n
+    """,  # noqa: S608  a number of ours
+    f"""
+    INSERT INTO custom_fields (code, zh, en, changed_by, changed_why, kind)
+    SELECT 'f' || n, '字段' || n, 'field ' || n, 'mei', '开店', 'text'
+    FROM generate_series(1, {FIELDS_MAX}) AS n
+    """,  # noqa: S608  a number of ours
+    f"""
+    INSERT INTO console_users (name, role, password, must_change, made_by, changed_by)
+    SELECT 'user-' || n, 'viewer', '-', false, 'mei', 'mei' {_MANY}
+    """,
+    f"""
+    INSERT INTO daily_reports (day, version, figures)
+    SELECT '2026-06-01'::date - n, 1, '{{}}' {_MANY}
+    """,
+    f"""
+    INSERT INTO settlement_files (id, digest, file_name, file_bytes, template, platform, shop,
+        operator, row_count, line_count, repeat_count, name_count, order_count, sums)
+    SELECT 's' || n, 'd' || n, 'bill-' || n || '.csv', 1, 't', 'taobao', 'qingyou', 'mei', 1, 1, 0,
+        0, 1, '[]' {_MANY}
     """,
     "ANALYZE",
 )
