@@ -10,6 +10,8 @@ What can go now, kept by whoever writes orders and holds; and the ends of a day 
 * `figured_from` and `figured_until` took two hours more on either side of a day, for what clock
   changes do: on a busy day those are tens of thousands of orders that a list has to look at and
   leave out. They take them now only where a clock is changed within three hours.
+* `orders_refunded` and `returns_at` have the order's key behind the moment, so that the list of
+  what came back is walked over from its latest, page by page.
 
 The list is filled with what stands already. Stop the ledger for it: one of an older version does
 not keep the list. Where that was not done, `orderflow migrate` once more mends it.
@@ -97,6 +99,12 @@ STATEMENTS = (
     """,
     "ANALYZE orders_to_ship",
     *(_END.format(**each) for each in _ENDS),
+    "DROP INDEX orders_refunded",
+    """
+    CREATE INDEX orders_refunded ON orders (refunded_at, order_key) WHERE refunded_at IS NOT NULL
+    """,
+    "DROP INDEX returns_at",
+    "CREATE INDEX returns_at ON returns (at, order_key)",
 )
 
 
@@ -106,6 +114,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX returns_at")
+    op.execute("CREATE INDEX returns_at ON returns (at)")
+    op.execute("DROP INDEX orders_refunded")
+    op.execute("CREATE INDEX orders_refunded ON orders (refunded_at) WHERE refunded_at IS NOT NULL")
     for each in _ENDS:
         op.execute(_END_BEFORE.format(**each))
     op.execute("DROP TABLE orders_to_ship")
