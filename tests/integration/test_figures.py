@@ -599,6 +599,36 @@ async def test_the_list_behind_a_figure_has_its_orders_once_however_far_a_page_l
     assert came_back > 5
 
 
+async def test_an_order_that_came_back_again_and_again_is_listed_once(database: Database) -> None:
+    at = datetime(2026, 11, 11, 2, tzinfo=UTC)
+    key = "mall:main:1"
+    async with database.connected() as connection:
+        await connection.execute(
+            "INSERT INTO shop_clocks VALUES ('mall', 'main', 'Asia/Shanghai', 0)"
+        )
+        await connection.execute(
+            "INSERT INTO orders (order_key, version, facets, changed_at, platform, shop, order_id,"
+            " reservation, ignored, first_received_at, first_written_at, written_at, received_at,"
+            " refunded_at) VALUES ($1, 1, 63, $2, 'mall', 'main', '1', 'shipped', 0, $2, $2, $2,"
+            " $2, $3)",
+            key, at - timedelta(days=3), at + timedelta(hours=2),
+        )  # fmt: skip
+        # Two SKUs in one parcel, one more later; and one that was lost before all of them.
+        for version, hours, disposition in (
+            (1, -1, "lost"), (2, 0, "available"), (3, 0, "frozen"), (4, 1, "available"),
+        ):  # fmt: skip
+            await connection.execute(
+                "INSERT INTO returns (order_key, version, at, sku, quantity, disposition,"
+                " command_id, operator, reason)"
+                " VALUES ($1, $2, $3, 'LAMP', 1, $4, 'x', 'mei', 'y')",
+                key, version, at + timedelta(hours=hours), disposition,
+            )  # fmt: skip
+
+    async with Reads(database.reader) as reads:
+        for looks, limit in ((1, 1), (2, 50), (500, 50)):
+            assert await paged(reads, "back", date(2026, 11, 11), looks, limit) == [key]
+
+
 async def paged(reads: Reads, when: str, day: date, looks: int, limit: int) -> list[str]:
     """All pages of the list of one day, as the console asks for them."""
     days = (day, day) if when == "placed" else (None, None)
