@@ -20,8 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from msgspec import json
 
@@ -32,7 +34,7 @@ from streams.bench.flow import installed
 from streams.bench.processes import Child, listener, machine
 from streams.bench.reserve import percentile
 from streams.console.accounts import Accounts
-from streams.console.orders import PAGE, SCAN_MAX
+from streams.console.orders import BEHIND_SCAN_MAX, COMMON_FROM, PAGE, SCAN_MAX
 from streams.console.page import SESSION
 from streams.console.serving import lasting
 from streams.operations.rights import Role
@@ -63,6 +65,8 @@ class Stock(NamedTuple):
     orders: int
     skus: int
     dice: Random
+    #: A day that is over where the shops are, and on which orders came and went back.
+    day: date
 
     def order(self) -> int:
         """Return the number of some order."""
@@ -91,18 +95,39 @@ PAGES: Final[Mapping[str, Path_]] = {
     "search: parcel": lambda of: f"/orders?q=SF{warehouse.order_id(of.order())}",
     "search: end of a phone": lambda of: f"/orders?q={of.order() % 10_000:04d}",
     "search: SKU": lambda of: f"/orders?q={of.sku()}",
+    "search: the best SKU": lambda _: f"/orders?q={warehouse.BEST}",
+    "search: the best SKU, of a rare status": lambda _: (
+        f"/orders?q={warehouse.BEST}&status=CANCELLED"
+    ),
+    "behind a figure: a day": lambda of: _behind("placed", of),
+    "behind a figure: a day, what came back of it": lambda of: _behind(
+        "placed", of, "&came_back=1"
+    ),
+    "behind a figure: a day, nobody's region": lambda of: _behind("placed", of, "&province=none"),
+    "behind a figure: what came back that day": lambda of: _behind("back", of),
     "one order": lambda of: f"/order?key={warehouse.order_key(of.order())}",
     "to ship": lambda _: "/to-ship",
     "to ship, of a SKU": lambda of: f"/to-ship?sku={of.sku()}",
+    "to ship, of the best SKU": lambda _: f"/to-ship?sku={warehouse.BEST}",
     "to ship, of a platform": lambda _: "/to-ship?platform=jd",
+    "to ship, for paper": lambda _: "/to-ship/print",
     "stock": lambda _: "/stock",
     "one SKU": lambda of: f"/sku?name={of.sku()}",
+    "the best SKU": lambda _: f"/sku?name={warehouse.BEST}",
     "exceptions": lambda _: "/exceptions",
     "imports": lambda _: "/imports",
     "mappings": lambda _: "/mappings",
 }
 
+
+def _behind(which: str, of: Stock, more: str = "") -> str:
+    """Return the address of the list behind a figure of a day, as the dashboards lead to it."""
+    days = f"{which}_since={of.day}&{which}_until={of.day}"
+    return f"/orders?{days}&counted=1&currency=CNY{more}"
+
+
 _ANY: Final = (None, "", None, None, None, None, None)
+_BEHIND: Final = (None, "", BEHIND_SCAN_MAX, PAGE + 1)
 
 
 def _statements(of: Stock) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -114,6 +139,15 @@ def _statements(of: Stock) -> Iterator[tuple[str, tuple[Any, ...]]]:
     for word in (warehouse.order_id(of.order()), key, of.sku()):
         yield "orders_found", (*_ANY, *limits, word, [f"parcel:{word}"], [])
     yield "orders_found", (*_ANY, *limits, "4711", ["parcel:4711", "tel:4711"], [])
+    yield "is_common_sku", (warehouse.BEST, COMMON_FROM)
+    yield "orders_of_common_sku", (*_ANY, *limits, warehouse.BEST, [])
+    placed, back = (of.day, of.day, None, None, None), (None, None, None, of.day, of.day)
+    for came_back, province in ((False, None), (True, None), (False, "")):
+        region = (None, province, "CNY", None, None, None)
+        yield "orders_figured", (*_BEHIND, *placed, came_back, True, *region)
+    yield "orders_figured_end", (*_BEHIND[:3], of.day, of.day)
+    yield "orders_figured_back", (*_BEHIND, *back, False, True, None, None, "CNY", None, None, None)
+    yield "orders_figured_back_end", (*_BEHIND[:3], of.day, of.day)
     yield "orders_called", (key,)
     for name in (
         "lines_of_order", "events_of_order", "holds_of_order", "moves_of_order",
@@ -121,7 +155,8 @@ def _statements(of: Stock) -> Iterator[tuple[str, tuple[Any, ...]]]:
     ):  # fmt: skip
         yield name, (key,)
     yield "to_ship", (None, "", None, None, None, None, None, 51)
-    yield "to_ship", (None, "", None, None, None, of.sku(), None, 51)
+    for sku in (of.sku(), warehouse.BEST):
+        yield "to_ship", (None, "", None, None, None, sku, None, 51)
     yield "stock_listed", ("", "", None, False, 51)
     yield "stock_of_sku", (of.sku(),)
     yield "open_holds_of_sku", (of.sku(), 50)
@@ -142,9 +177,10 @@ async def measure(
     async with installed(settings, "pages", job.partitions, "operations", "console") as (its, env):
         owner = _secret(its.postgres_owner)
         began = time.monotonic()
-        skus = await warehouse.fill(owner, job.orders, progress)
+        skus = await warehouse.fill(owner, job.orders, its.company_zone, progress)
         filled_s = time.monotonic() - began
-        of = Stock(job.orders, skus, Random(1))  # noqa: S311  the same pages each time
+        day = datetime.now(ZoneInfo(its.company_zone)).date() - timedelta(days=1)
+        of = Stock(job.orders, skus, Random(1), day)  # noqa: S311  the same pages each time
         token = await _signed_in(its)
         port = _free_port()
         argv = (sys.executable, "-m", "streams.cli", "console", "--port", str(port))

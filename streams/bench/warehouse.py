@@ -3,8 +3,9 @@ A database with so many orders in it as a house has after a season, made by SQL.
 
 Every order has three lines, its details, three events, and three holds with a move each; they came
 one after the other over the last weeks, evenly. The newest of them, one in fifty, are paid, hold
-their stock and can go; the others are over. Rows are as the ledger writes them, of one shop of each
-of four platforms.
+their stock and can go; the others are over, and of one in twelve the money went back, of all of
+these within the last 25 hours. One order in twenty has the SKU that sells best. Rows are as the
+ledger writes them, of one shop of each of four platforms.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from streams.importing.planning import Reading
 from streams.importing.store import options_of
 from streams.postgres import months
 from streams.postgres.connecting import connected
+from streams.postgres.schema import mend_to_ship
 
 PLATFORMS: Final = ("taobao", "jd", "douyin", "mall")
 SHOP: Final = "bench"
@@ -25,6 +27,11 @@ SHOP: Final = "bench"
 DAYS: Final = 60
 #: One order in so many can go.
 OPEN_ONE_IN: Final = 50
+#: Of those that are over the money of one in so many went back, within the last 25 hours.
+BACK_ONE_IN: Final = 12
+BEST_ONE_IN: Final = 20
+#: What one order in so many has as its first line.
+BEST: Final = "SKU-BEST"
 #: A line's SKU is one of so many, or of fewer where there are few orders.
 SKUS_MAX: Final = 10_000
 #: Of each order some have stayed in the exceptions queue: one in so many, and settled ones.
@@ -51,29 +58,34 @@ WITH nth AS (
 
 _ORDERS = (
     _NTH
-    + """
+    + f"""
 INSERT INTO orders (
     order_key, version, facets, changed_at, platform, shop, order_id, platform_status, status_said,
     currency, total_minor, shipping_minor, discount_minor, tax_minor, paid_minor, created_at,
     paid_at, shipped_at, updated_at, adapter, digest, unmapped, received_at, status, refund,
     refunded_minor, reservation, attempt, ignored, first_received_at, first_written_at,
-    verdict_written_at, written_at
+    verdict_written_at, written_at, refunded_at
 )
 SELECT order_key, 3, 63, at, platform, $4, order_id, said, said, 'CNY', 25850, 0, 0, 0, 25850, at,
     at, CASE WHEN is_open THEN NULL ELSE at + interval '1 day' END, at, platform || '/1',
-    md5(order_key), '{}', at, said, 'NONE', 0, CASE WHEN is_open THEN 'reserved' ELSE 'shipped' END,
-    1, 0, at, at, at, at
+    md5(order_key), '{{}}', at, said, CASE WHEN back THEN 'REFUNDED' ELSE 'NONE' END,
+    CASE WHEN back THEN 25850 ELSE 0 END, CASE WHEN is_open THEN 'reserved' ELSE 'shipped' END,
+    1, 0, at, at, at, at, CASE WHEN back THEN clock_timestamp() - n % 1500 * interval '1 minute' END
 FROM orders_of CROSS JOIN LATERAL (
     SELECT CASE WHEN is_open THEN 'PAID' WHEN n % 100000 = 7 THEN 'CANCELLED' ELSE 'SHIPPED' END
         AS said
-) AS of_status
-"""
+) AS of_status CROSS JOIN LATERAL (SELECT NOT is_open AND n % {BACK_ONE_IN} = 0 AS back) AS of_money
+"""  # noqa: S608  our own constants
 )
 _LINE = f"""
     CROSS JOIN generate_series(0, {_LINES - 1}) AS k
     CROSS JOIN LATERAL (SELECT ({_LINES} * (n - 1) + k) AS g) AS line
+    CROSS JOIN LATERAL (SELECT k = 0 AND n % {BEST_ONE_IN} = 0 AS is_best) AS luck
     CROSS JOIN LATERAL (
-        SELECT 'SKU-' || lpad((g % $4::bigint)::text, 6, '0') AS sku, 1 + g / $4::bigint AS version
+        SELECT
+            CASE WHEN is_best THEN '{BEST}' ELSE 'SKU-' || lpad((g % $4::bigint)::text, 6, '0') END
+                AS sku,
+            CASE WHEN is_best THEN n ELSE 1 + g / $4::bigint END AS version
     ) AS move
 """
 _ORDER_LINES = (
@@ -137,6 +149,11 @@ _STOCK = """
 INSERT INTO stock (sku, version, changed_at, available, locked, occupied, reserved, frozen)
 SELECT 'SKU-' || lpad(g::text, 6, '0'), 1000000000, clock_timestamp(), 1000, 1, 1, 0, 0
 FROM generate_series(0, $1::bigint - 1) AS g
+UNION ALL SELECT $2, 1000000000, clock_timestamp(), 1000, 1, 1, 0, 0
+"""
+_CLOCKS = """
+INSERT INTO shop_clocks (platform, shop, zone, day_begins)
+SELECT platform, $2, $3, 0 FROM unnest($1::text[]) AS platform
 """
 _PARKED = """
 INSERT INTO parked (
@@ -179,7 +196,7 @@ def sku(nth: int) -> str:
     return f"SKU-{nth:06d}"
 
 
-async def fill(owner: str, orders: int, said: Callable[[str], None]) -> int:
+async def fill(owner: str, orders: int, zone: str, said: Callable[[str], None]) -> int:
     """Fill the database of *owner* with so many *orders*; return how many SKUs they have."""
     skus = max(_LINES, min(SKUS_MAX, orders // 10))
     whole = msgpack.encode(_person())
@@ -189,7 +206,8 @@ async def fill(owner: str, orders: int, said: Callable[[str], None]) -> int:
         synchronous_commit="off",
     ) as connection:  # fmt: skip
         await _months(owner, connection)
-        await connection.execute(_STOCK, skus)
+        await connection.execute(_STOCK, skus, BEST)
+        await connection.execute(_CLOCKS, list(PLATFORMS), SHOP, zone)
         await connection.execute(_PARKED, max(10, orders // PARKED_ONE_IN), SHOP)
         await connection.execute(_IMPORTS, IMPORTS, SHOP, options_of(Reading("taobao", SHOP)))
         steps: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -203,6 +221,8 @@ async def fill(owner: str, orders: int, said: Callable[[str], None]) -> int:
             said(f"{last:,} of {orders:,} orders are written")
         said("PostgreSQL looks at what it has")
         await connection.execute("VACUUM (ANALYZE)", timeout=_FILL_WITHIN_S)
+        await mend_to_ship(owner)  # these orders did not come by the ledger
+        await connection.execute("VACUUM (ANALYZE) orders_to_ship")
     return skus
 
 

@@ -15,7 +15,7 @@ from msgspec import json, msgpack
 from streams.check.checker import Checker, Ends
 from streams.check.orders import AMOUNTS, TIMES, Story
 from streams.check.stock import Sku
-from streams.check.words import BUCKETS, KEEPERS, PUBLIC_LINE, SHORTFALL
+from streams.check.words import BUCKETS, GOES_BACK, KEEPERS, PUBLIC_LINE, SHORTFALL, TO_SHIP
 
 Row = Mapping[str, Any]
 _pack = msgpack.Encoder().encode
@@ -56,6 +56,9 @@ class LedgerCheck:
         self._answers = dict(self._stock.answers)
         self._shortfalls = dict(self._stock.shortfalls)
         self._returns = dict(self._orders.returns)
+        self._to_ship: dict[tuple[str, str], int | None] = {}
+        #: Of orders of which nobody said when they were paid: when they first came.
+        self._came: dict[str, int | None] = {}
         self._quotas: set[tuple[str, str]] = set()
         self._parked: set[str] = set()
         self._positions: dict[tuple[str, int], int] = {}
@@ -78,6 +81,7 @@ class LedgerCheck:
             "parked": self._park,
             "sink_positions": self._position,
             "sink_sources": self._source,
+            "orders_to_ship": self._can_go,
         }
 
     def take(self, table: str, rows: Iterable[Row]) -> None:
@@ -186,6 +190,8 @@ class LedgerCheck:
             claim.wrong(f"orders {key}", _NOTHING, "a row")
             return
         claim.figures["orders"] += 1
+        if row["paid_at"] is None:
+            self._came[key] = ms(row.get("first_received_at"))
         for column, (expected, found) in _columns(key, story, row).items():
             if expected != found:
                 claim.wrong(f"orders {key} {column}", expected, found)
@@ -234,6 +240,9 @@ class LedgerCheck:
             claim.wrong(f"order_details {key}", _NOTHING, "a row")
         elif last != (row["version"], hash(bytes(row["body"]))):
             claim.wrong(f"order_details {key}", f"the letter of version {last.version}", "another")
+
+    def _can_go(self, row: Row) -> None:
+        self._to_ship[row["order_key"], row["warehouse"]] = ms(row["since"])
 
     # --- parked, positions -----------------------------------------------------------------------
 
@@ -360,8 +369,39 @@ class LedgerCheck:
                     where = f"order_events {key} version {version}"
                     offset = story.offsets[version - 1]
                     missing.wrong(where, f"the event published at offset {offset}", "no row")
+        self._close_to_ship()
         for key, last in self._details.items():
             claim.wrong(f"order_details {key}", f"version {last.version}", "no row")
+
+    def _close_to_ship(self) -> None:
+        """What can go now by the events: paid, all held, no case, nothing going back."""
+        claim, ready = self._claims["I8.postgres"], self._orders_that_can_go()
+        for where in sorted(ready.keys() | self._to_ship.keys()):
+            place = f"orders_to_ship {where[0]} in {where[1] or 'no warehouse'}"
+            if where not in self._to_ship:
+                claim.wrong(place, "a row", "none")
+            elif where not in ready:
+                claim.wrong(place, "no row: it cannot go", "a row")
+            elif ready[where] is not None:
+                claim.same(f"{place}, since", ready[where], self._to_ship[where])
+        claim.figures["to_ship"] += len(self._to_ship)
+
+    def _orders_that_can_go(self) -> dict[tuple[str, str], int | None]:
+        """Return (order, warehouse) -> since when it is paid, or here where nobody said that."""
+        paid_at = 2 + len(AMOUNTS) + TIMES.index("paid_ms")
+        found: dict[tuple[str, str], int | None] = {}
+        for name, sku in self._stock.skus.items():
+            _, at, warehouse = name.rpartition("@")
+            for key, hold in sku.holds.items():
+                story = self._orders.stories.get(key)
+                if (
+                    story is not None and hold.live and hold.bucket == "occupied"
+                    and story.announced in TO_SHIP and story.reservation == "reserved"
+                    and story.case is None and story.refund not in GOES_BACK
+                ):  # fmt: skip
+                    since = story.snapshot[paid_at] or self._came.get(key)
+                    found[key, warehouse if at else ""] = since
+        return found
 
 
 def _columns(key: str, story: Story, row: Row) -> dict[str, tuple[Any, Any]]:

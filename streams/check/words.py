@@ -57,6 +57,9 @@ UNPAID = frozenset({None, "UNKNOWN", "PENDING_PAYMENT"})
 PAID = frozenset({"ON_HOLD", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED"})
 GONE = frozenset({"SHIPPED", "DELIVERED", "COMPLETED"})
 TO_PICK = frozenset({"ON_HOLD", "PAID", "PARTIALLY_SHIPPED"})
+#: Of these statuses an order may leave the warehouse, but not with such a refund.
+TO_SHIP = frozenset({"PAID", "PARTIALLY_SHIPPED"})
+GOES_BACK = frozenset({"REFUNDING", "REFUNDED"})
 CANCELLED, COMPLETED, PENDING = "CANCELLED", "COMPLETED", "PENDING_PAYMENT"
 
 

@@ -62,7 +62,8 @@ def _state(status: Status, here: Status | None, past: set[str]) -> str:
 async def _story(visit: Visit, key: str) -> Row:
     if not 0 < len(key) <= _KEY_LENGTH_MAX:
         raise Rejected("no_key")
-    story = await visit.house.reads.order_story(key)
+    async with visit.house.reads.in_a_row() as reads:
+        story = await reads.order_story(key)
     if story is None:
         raise NotFound("no_order")
     return story

@@ -2,17 +2,17 @@
 Orders: looking for them, labelling those that are chosen, and taking the list away as a file.
 
 What is asked stands in the address, so that it can be kept and sent on. One box finds an order by
-its id, its key, a SKU of ours, a parcel's number or the last four digits of a phone; without a word
-the list walks back in time, `SCAN_MAX` orders a page at most, and says so where that was not
-enough: no question takes longer than that, whatever it is. With a label or a field it walks over
-those that carry it.
+its id, its key, a SKU of ours, a parcel's number or the last four digits of a phone. Without a
+word, or with a SKU that very many have, the list walks back in time, `SCAN_MAX` orders a page at
+most, and says so where that was not enough: no question takes longer than that, whatever it is.
+With a label or a field it walks over those that carry it.
 
 The orders behind a figure are asked for by days of their shop, as figures are: that list is by when
-they were placed, and has as many orders as the figure says.
+they were placed, or went back where that is asked, and has as many orders as the figure says.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -41,6 +41,8 @@ Row = dict[str, Any]
 PAGE = 50
 #: So many orders are looked at for one page, at most.
 SCAN_MAX = 20_000
+#: Of a SKU in so many lines the orders are walked over too: they are too many to sort by time.
+COMMON_FROM = 2_000
 #: And so many where each has to be looked up by its shop's day and its region.
 BEHIND_SCAN_MAX = 5_000
 #: So many pages are asked for, for one file at most, so that a rare thing ends too.
@@ -154,31 +156,38 @@ async def found(
     """Return a page of what is *asked* for, latest first."""
     if asked.is_behind_a_figure:
         return await _behind(visit, asked, after, limit)
-    zone = visit.zone
+    zone, filters = visit.zone, [said or None for said in asked[1:5]]
     start = cursors.read(after) or (day_begins(asked.until, zone, days=1), "")
-    since = day_begins(asked.since, zone)
-    filters = [said or None for said in asked[1:5]]
+    where = *start, day_begins(asked.since, zone)
     reads, noted = visit.house.reads, carried(asked, known)
+    what = *where, *filters, SCAN_MAX, limit + 1
+    if asked.q and await reads.is_common_sku(asked.q, COMMON_FROM):
+        rows = await reads.orders_of_common_sku(*what, asked.q, noted)
+        return await _walked(rows, limit, lambda: reads.orders_walk_end(*where, SCAN_MAX))
     if asked.q:
-        words = [f"parcel:{''.join(asked.q.split()).upper()}"]
-        if _TAIL.fullmatch(asked.q):
-            words.append(f"tel:{asked.q}")
-        rows = await reads.orders_found(
-            *start, since, *filters, SCAN_MAX, limit + 1, asked.q, words, noted
-        )
-        return _cut(rows, limit)
+        return _cut(await reads.orders_found(*what, *_words(asked.q), noted), limit)
     if noted:
-        rows = await reads.orders_annotated(
-            *start, since, *filters, SCAN_MAX, limit + 1, noted[0], noted[1:]
+        rows = await reads.orders_annotated(*what, noted[0], noted[1:])
+        return await _walked(
+            rows, limit, lambda: reads.orders_annotated_end(*where, SCAN_MAX, noted[0])
         )
-    else:
-        rows = await reads.orders_walked(*start, since, *filters, SCAN_MAX, limit + 1)
+    rows = await reads.orders_walked(*what)
+    return await _walked(rows, limit, lambda: reads.orders_walk_end(*where, SCAN_MAX))
+
+
+def _words(q: str) -> tuple[str, list[str]]:
+    """Return what is looked for by what somebody typed: an id, key or SKU, and words of details."""
+    words = [f"parcel:{''.join(q.split()).upper()}"]
+    if _TAIL.fullmatch(q):
+        words.append(f"tel:{q}")
+    return q, words
+
+
+async def _walked(rows: list[Row], limit: int, look: Callable[[], Awaitable[Row | None]]) -> Listed:
+    """Return a page of a walk; where it is not full, *look* says how far that went."""
     if len(rows) > limit:
         return _cut(rows, limit)
-    if noted:
-        last = await reads.orders_annotated_end(*start, since, SCAN_MAX, noted[0])
-    else:
-        last = await reads.orders_walk_end(*start, since, SCAN_MAX)
+    last = await look()
     if last is None:
         return Listed(rows)
     at = last["first_received_at"]
@@ -186,14 +195,19 @@ async def found(
 
 
 async def _behind(visit: Visit, asked: Wanted, after: str, limit: int) -> Listed:
-    """Return a page of the orders behind a figure, the latest placed first."""
+    """Return a page of the orders behind a figure, the latest placed, or back, first."""
     reads, start = visit.house.reads, cursors.read(after) or (None, "")
     days = [
         a_day(said)
         for said in (asked.placed_since, asked.placed_until, asked.back_since, asked.back_until)
     ]
     hour = visit.asked.a_number("hour")
-    rows = await reads.orders_figured(
+    ask, ask_end, its_days, by = (
+        (reads.orders_figured_back, reads.orders_figured_back_end, days[2:], "back_at")
+        if any(days[2:])
+        else (reads.orders_figured, reads.orders_figured_end, days[:2], "placed_at")
+    )
+    rows = await ask(
         *start, BEHIND_SCAN_MAX, limit + 1, *days[:2],
         None if hour is None else _instant(hour), *days[2:],
         bool(asked.came_back), bool(asked.counted),
@@ -201,13 +215,11 @@ async def _behind(visit: Visit, asked: Wanted, after: str, limit: int) -> Listed
         asked.platform or None, asked.shop or None, asked.status or None,
     )  # fmt: skip
     if len(rows) > limit:
-        return _cut(rows, limit, by="placed_at")
-    if asked.back_since or asked.back_until:
-        return Listed(rows)
-    last = await reads.orders_figured_end(*start, BEHIND_SCAN_MAX, *days[:2])
+        return _cut(rows, limit, by=by)
+    last = await ask_end(*start, BEHIND_SCAN_MAX, *its_days)
     if last is None:
         return Listed(rows)
-    return Listed(rows, cursors.written(last["placed_at"], last["order_key"]), last["placed_at"])
+    return Listed(rows, cursors.written(last["at"], last["order_key"]), last["at"])
 
 
 def said_or_not(said: str) -> str | None:

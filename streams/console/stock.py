@@ -64,9 +64,9 @@ def _name(said: str) -> str:
 
 
 async def _shown(visit: Visit, sku: str, before: int | None = None) -> dict[str, Any]:
-    reads = visit.house.reads
-    found = await reads.stock(sku, limit=HOLDS_MAX)
-    moves = await reads.moves_before(sku, before, MOVES + 1)
+    async with visit.house.reads.in_a_row() as reads:
+        found = await reads.stock(sku, limit=HOLDS_MAX)
+        moves = await reads.moves_before(sku, before, MOVES + 1)
     return {
         "sku": sku,
         "balance": found and found["balance"],

@@ -196,41 +196,127 @@ WHERE (first_received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $
 ORDER BY first_received_at DESC, order_key DESC
 LIMIT $9;
 
+-- name: is_common_sku
+-- Whether a SKU stands in $2 lines of orders or more; of those it looks at no more.
+SELECT count(*) >= $2 AS is_common FROM (SELECT FROM order_lines WHERE sku = $1 LIMIT $2) AS its;
+
+-- name: orders_of_common_sku
+-- Orders of an id or of a SKU ($10) that very many have, latest first, with all of some labels and fields ($11) and what orders_walked asks; looks at $8 orders, returns $9.
+SELECT walk.*, CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
+    AS reservation_now
+FROM (
+    SELECT order_key, order_id, platform, shop, COALESCE(status, platform_status) AS status, refund,
+        reservation, open_case, unmapped, currency, total_minor, paid_minor, created_at, paid_at,
+        shipped_at, deadline_at, first_received_at
+    FROM orders
+    WHERE (first_received_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+        AND first_received_at >= COALESCE($3, '-infinity'::timestamptz)
+    ORDER BY first_received_at DESC, order_key DESC
+    LIMIT $8
+) AS walk
+CROSS JOIN LATERAL (
+    SELECT FROM order_lines
+    WHERE order_lines.order_key = walk.order_key AND (sku = $10 OR order_id = $10)
+    LIMIT 1
+) AS its
+WHERE ($4::text IS NULL OR status = $4)
+    AND ($5::text IS NULL OR platform = $5)
+    AND ($6::text IS NULL OR shop = $6)
+    AND ($7::text IS NULL
+        OR ($7 = 'case' AND open_case IS NOT NULL)
+        OR ($7 = 'unmapped' AND cardinality(unmapped) > 0)
+        OR ($7 = 'short' AND reservation IN ('short', 'partial'))
+        OR ($7 = 'ready' AND status = 'PAID' AND reservation = 'reserved' AND open_case IS NULL
+            AND COALESCE(refund, 'NONE') NOT IN ('REFUNDING', 'REFUNDED')))
+    AND (cardinality($11::text[]) = 0 OR cardinality($11) = (
+        SELECT count(*) FROM order_annotation_words AS noted
+        WHERE noted.word = ANY ($11) AND noted.received_at = walk.first_received_at
+            AND noted.order_key = walk.order_key
+    ))
+ORDER BY first_received_at DESC, order_key DESC
+LIMIT $9;
+
 -- name: orders_figured
--- Orders behind a figure, placed before ($1, $2), latest first: on days $5 to $6 of their shop, in the hour $7, gone back on days $8 to $9, gone back at all ($10), counted ($11), of a country ($12), province ($13), currency ($14), platform ($15), shop ($16), status ($17), all where NULL; looks at $3 orders, unless it asks when they went back; returns $4.
-WITH candidate AS (
-    (
-        SELECT order_key FROM orders
-        WHERE $8::date IS NULL AND $9::date IS NULL
-            AND (COALESCE(created_at, first_received_at), order_key)
-                < (COALESCE($1, 'infinity'::timestamptz), $2)
-            AND COALESCE(created_at, first_received_at) >= figured_from($5::date)
-            AND COALESCE(created_at, first_received_at) < figured_until($6::date)
-        ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
-        LIMIT $3
-    )
-    UNION
-    SELECT order_key FROM orders
-    WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
-        AND refunded_at >= figured_from($8::date)
-        AND refunded_at < figured_until($9::date)
-    UNION
-    SELECT order_key FROM returns
-    WHERE ($8::date IS NOT NULL OR $9::date IS NOT NULL)
-        AND at >= figured_from($8::date)
-        AND at < figured_until($9::date)
+-- Orders behind a figure of when they were placed, before ($1, $2), latest first: on days $5 to $6 of their shop, in the hour $7, gone back at all ($10), counted ($11), of a country ($12), province ($13), currency ($14), platform ($15), shop ($16), status ($17), all where NULL; looks at $3 orders, returns $4 ($8 and $9 are not used). Looks up no more than it returns, where it leaves none out.
+WITH walk AS (
+    SELECT COALESCE(created_at, first_received_at) AS placed_at, order_key FROM orders
+    WHERE (COALESCE(created_at, first_received_at), order_key)
+            < (COALESCE($1, 'infinity'::timestamptz), $2)
+        AND COALESCE(created_at, first_received_at) >= figured_from($5::date)
+        AND COALESCE(created_at, first_received_at) < figured_until($6::date)
+    ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
+    LIMIT $3
 )
 SELECT o.order_key, o.order_id, o.platform, o.shop, COALESCE(status, platform_status) AS status, refund,
     reservation, open_case, unmapped, o.currency, o.total_minor, paid_minor, created_at, paid_at,
     shipped_at, deadline_at, o.first_received_at, found.placed_at, found.back_at,
     CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
         AS reservation_now
-FROM candidate
+FROM walk
 CROSS JOIN LATERAL (
-    SELECT * FROM figured_orders WHERE figured_orders.order_key = candidate.order_key OFFSET 0
+    SELECT * FROM figured_orders WHERE figured_orders.order_key = walk.order_key OFFSET 0
 ) AS found
-JOIN orders AS o ON o.order_key = candidate.order_key
-WHERE (found.placed_at, o.order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.order_key = walk.order_key OFFSET 0) AS o
+WHERE ($5::date IS NULL OR found.day >= $5) AND ($6::date IS NULL OR found.day <= $6)
+    AND ($7::timestamptz IS NULL OR found.hour = $7)
+    AND (NOT $10 OR found.back_at IS NOT NULL) AND (NOT $11 OR found.counted)
+    AND ($12::text IS NULL OR found.country = $12) AND ($13::text IS NULL OR found.province = $13)
+    AND ($14::text IS NULL OR found.currency = $14)
+    AND ($15::text IS NULL OR o.platform = $15) AND ($16::text IS NULL OR o.shop = $16)
+    AND ($17::text IS NULL OR COALESCE(status, platform_status) = $17)
+    AND $8::date IS NULL AND $9::date IS NULL
+ORDER BY walk.placed_at DESC, walk.order_key DESC
+LIMIT $4;
+
+-- name: orders_figured_end
+-- Where such a page has looked to that looked at $3 orders; nothing where there are fewer.
+SELECT COALESCE(created_at, first_received_at) AS at, order_key
+FROM orders
+WHERE (COALESCE(created_at, first_received_at), order_key)
+        < (COALESCE($1, 'infinity'::timestamptz), $2)
+    AND COALESCE(created_at, first_received_at) >= figured_from($4::date)
+    AND COALESCE(created_at, first_received_at) < figured_until($5::date)
+ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
+OFFSET $3 - 1 LIMIT 1;
+
+-- name: orders_figured_back
+-- Orders behind a figure of when they went back, before ($1, $2), the latest back first: on days $8 to $9 of their shop, in the hour $7, with what else orders_figured asks; looks at $3 refunds and returns. Of each order only the first of them counts, which is when it went back.
+WITH walk AS (
+    SELECT at, order_key
+    FROM (
+        (
+            SELECT refunded_at AS at, order_key FROM orders
+            WHERE (refunded_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+                AND refunded_at >= figured_from($8::date)
+                AND refunded_at < figured_until($9::date)
+            ORDER BY refunded_at DESC, order_key DESC
+            LIMIT $3
+        )
+        UNION
+        (
+            SELECT DISTINCT at, order_key FROM returns
+            WHERE disposition <> 'lost'
+                AND (at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+                AND at >= figured_from($8::date)
+                AND at < figured_until($9::date)
+            ORDER BY at DESC, order_key DESC
+            LIMIT $3
+        )
+    ) AS came
+    ORDER BY at DESC, order_key DESC
+    LIMIT $3
+)
+SELECT o.order_key, o.order_id, o.platform, o.shop, COALESCE(status, platform_status) AS status, refund,
+    reservation, open_case, unmapped, o.currency, o.total_minor, paid_minor, created_at, paid_at,
+    shipped_at, deadline_at, o.first_received_at, found.placed_at, found.back_at,
+    CASE WHEN reservation = 'asking' AND cardinality(unmapped) > 0 THEN 'waiting' ELSE reservation END
+        AS reservation_now
+FROM walk
+CROSS JOIN LATERAL (
+    SELECT * FROM figured_orders WHERE figured_orders.order_key = walk.order_key OFFSET 0
+) AS found
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.order_key = walk.order_key OFFSET 0) AS o
+WHERE found.back_at = walk.at
     AND ($5::date IS NULL OR found.day >= $5) AND ($6::date IS NULL OR found.day <= $6)
     AND ($7::timestamptz IS NULL OR CASE WHEN $8::date IS NULL THEN found.hour ELSE found.back_hour END = $7)
     AND ($8::date IS NULL OR found.back_day >= $8) AND ($9::date IS NULL OR found.back_day <= $9)
@@ -239,18 +325,33 @@ WHERE (found.placed_at, o.order_key) < (COALESCE($1, 'infinity'::timestamptz), $
     AND ($14::text IS NULL OR found.currency = $14)
     AND ($15::text IS NULL OR o.platform = $15) AND ($16::text IS NULL OR o.shop = $16)
     AND ($17::text IS NULL OR COALESCE(status, platform_status) = $17)
-ORDER BY found.placed_at DESC, o.order_key DESC
+ORDER BY walk.at DESC, walk.order_key DESC
 LIMIT $4;
 
--- name: orders_figured_end
--- Where such a page has looked to that looked at $3 orders; nothing where there are fewer.
-SELECT COALESCE(created_at, first_received_at) AS placed_at, order_key
-FROM orders
-WHERE (COALESCE(created_at, first_received_at), order_key)
-        < (COALESCE($1, 'infinity'::timestamptz), $2)
-    AND COALESCE(created_at, first_received_at) >= figured_from($4::date)
-    AND COALESCE(created_at, first_received_at) < figured_until($5::date)
-ORDER BY COALESCE(created_at, first_received_at) DESC, order_key DESC
+-- name: orders_figured_back_end
+-- Where such a page has looked to that looked at $3 refunds and returns; nothing where there are fewer.
+SELECT at, order_key
+FROM (
+    (
+        SELECT refunded_at AS at, order_key FROM orders
+        WHERE (refunded_at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+            AND refunded_at >= figured_from($4::date)
+            AND refunded_at < figured_until($5::date)
+        ORDER BY refunded_at DESC, order_key DESC
+        LIMIT $3
+    )
+    UNION
+    (
+        SELECT DISTINCT at, order_key FROM returns
+        WHERE disposition <> 'lost'
+            AND (at, order_key) < (COALESCE($1, 'infinity'::timestamptz), $2)
+            AND at >= figured_from($4::date)
+            AND at < figured_until($5::date)
+        ORDER BY at DESC, order_key DESC
+        LIMIT $3
+    )
+) AS came
+ORDER BY at DESC, order_key DESC
 OFFSET $3 - 1 LIMIT 1;
 
 -- name: orders_annotated
@@ -302,37 +403,55 @@ ORDER BY received_at DESC, order_key DESC
 OFFSET $4 - 1 LIMIT 1;
 
 -- name: to_ship
--- Orders that can go now, after ($1, $2), paid before $3, of a platform ($4), shop ($5), SKU of ours ($6), warehouse ($7), all where NULL; the longest paid first. Looks up what is held now, never what is over.
-WITH open AS MATERIALIZED (
-    SELECT DISTINCT order_key
-    FROM holds
-    WHERE ended_at IS NULL AND bucket = 'occupied'
-        AND ($6::text IS NULL OR sku = $6 OR starts_with(sku, $6 || '@'))
-        AND ($7::text IS NULL OR (strpos(sku, '@') > 0 AND split_part(sku, '@', -1) = $7))
-), page AS MATERIALIZED (
-    SELECT ready.*
-    FROM open CROSS JOIN LATERAL (
-        SELECT order_key, order_id, platform, shop, status, COALESCE(paid_at, first_received_at) AS since
-        FROM orders
-        WHERE orders.order_key = open.order_key
-            AND status IN ('PAID', 'PARTIALLY_SHIPPED') AND reservation = 'reserved' AND open_case IS NULL
-            AND COALESCE(refund, 'NONE') NOT IN ('REFUNDING', 'REFUNDED')
-            AND ($4::text IS NULL OR platform = $4)
-            AND ($5::text IS NULL OR shop = $5)
-        OFFSET 0
-    ) AS ready
-    WHERE (since, ready.order_key) > (COALESCE($1, '-infinity'::timestamptz), $2)
-        AND since < COALESCE($3, 'infinity'::timestamptz)
-    ORDER BY since, ready.order_key
-    LIMIT $8
+-- Orders that can go now, after ($1, $2), paid before $3, of a platform ($4), shop ($5), SKU of ours ($6), warehouse ($7), all where NULL; the longest paid first. Walks over the list of them, but of a SKU over what is held of it.
+WITH page AS MATERIALIZED (
+    (
+        SELECT DISTINCT since, order_key
+        FROM orders_to_ship
+        WHERE $6::text IS NULL AND $7::text IS NULL
+            AND (since, order_key) > (COALESCE($1, '-infinity'::timestamptz), $2)
+            AND since < COALESCE($3, 'infinity'::timestamptz)
+            AND ($4::text IS NULL OR platform = $4) AND ($5::text IS NULL OR shop = $5)
+        ORDER BY since, order_key
+        LIMIT $8
+    )
+    UNION ALL (
+        SELECT since, order_key
+        FROM orders_to_ship
+        WHERE $6::text IS NULL AND warehouse = $7
+            AND (since, order_key) > (COALESCE($1, '-infinity'::timestamptz), $2)
+            AND since < COALESCE($3, 'infinity'::timestamptz)
+            AND ($4::text IS NULL OR platform = $4) AND ($5::text IS NULL OR shop = $5)
+        ORDER BY since, order_key
+        LIMIT $8
+    )
+    UNION ALL (
+        SELECT DISTINCT since, order_key
+        FROM holds CROSS JOIN LATERAL (
+            SELECT since, platform, shop FROM orders_to_ship
+            WHERE orders_to_ship.order_key = holds.order_key
+            OFFSET 0
+        ) AS can_go
+        -- With a warehouse behind it, a SKU is found by what comes after its @ in the index.
+        WHERE (sku = $6 OR (sku >= $6 || '@' AND sku < $6 || 'A'))
+            AND ended_at IS NULL AND bucket = 'occupied'
+            AND ($7::text IS NULL OR (strpos(sku, '@') > 0 AND split_part(sku, '@', -1) = $7))
+            AND (since, order_key) > (COALESCE($1, '-infinity'::timestamptz), $2)
+            AND since < COALESCE($3, 'infinity'::timestamptz)
+            AND ($4::text IS NULL OR platform = $4) AND ($5::text IS NULL OR shop = $5)
+        ORDER BY since, order_key
+        LIMIT $8
+    )
 )
-SELECT page.*, held.*
-FROM page CROSS JOIN LATERAL (
+SELECT page.order_key, order_id, platform, shop, status, since, held.*
+FROM page JOIN orders ON orders.order_key = page.order_key CROSS JOIN LATERAL (
     SELECT sum(quantity)::bigint AS units,
         max(CASE WHEN strpos(sku, '@') > 0 THEN split_part(sku, '@', -1) ELSE '' END) AS warehouse,
         array_agg(sku ORDER BY sku) AS skus, array_agg(quantity ORDER BY sku) AS counts
-    FROM holds
-    WHERE holds.order_key = page.order_key AND ended_at IS NULL AND bucket = 'occupied'
+    FROM (
+        SELECT sku, quantity, bucket, ended_at FROM holds WHERE holds.order_key = page.order_key OFFSET 0
+    ) AS its
+    WHERE ended_at IS NULL AND bucket = 'occupied'
 ) AS held
 ORDER BY since, page.order_key;
 
@@ -346,8 +465,10 @@ FROM orders LEFT JOIN LATERAL (
     SELECT sum(quantity)::bigint AS units,
         max(CASE WHEN strpos(sku, '@') > 0 THEN split_part(sku, '@', -1) ELSE '' END) AS warehouse,
         array_agg(sku ORDER BY sku) AS skus, array_agg(quantity ORDER BY sku) AS counts
-    FROM holds
-    WHERE holds.order_key = orders.order_key AND ended_at IS NULL AND bucket = 'occupied'
+    FROM (
+        SELECT sku, quantity, bucket, ended_at FROM holds WHERE holds.order_key = orders.order_key OFFSET 0
+    ) AS its
+    WHERE ended_at IS NULL AND bucket = 'occupied'
 ) AS held ON true
 WHERE order_key = ANY ($1::text[])
 ORDER BY since, order_key;

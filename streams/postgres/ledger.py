@@ -115,6 +115,7 @@ class PostgresLedger:
             await write.positions()
             await write.orders()
             await write.stock()
+            await write.to_ship()
         if len(heads) <= HEADS_MAX:
             self._heads = heads
 
@@ -308,6 +309,19 @@ class _Write:
             await self._connection.execute(sql("keep_answers"), *_columns(batch.answers, 5))
         await self._merge("upsert_parked", batch.parked)
 
+    async def to_ship(self) -> None:
+        """
+        Keep the list of what can go, of every order that may come to it or leave it. Comes last.
+
+        An order and what it holds come from two topics, which two processes may write at once, and
+        neither sees what the other has not committed. So they take turns from here to the end: who
+        comes second sees both.
+        """
+        touched = {row.order_key for row in self._batch.orders}
+        touched.update(row.order_key for row in self._batch.holds)
+        if touched:
+            await keep_to_ship(self._connection, sorted(touched))
+
     async def _moves(self) -> None:
         """Seal the moves, each SKU's after its latest, and append them."""
         heads, moves = self._heads, self._batch.moves
@@ -345,6 +359,12 @@ class _Write:
     def _from_arrays(self, statement: str) -> str:
         staging = STAGED[statement][0]
         return sql(statement).replace(f"FROM {staging}", f"FROM {self._arrays[staging]}")
+
+
+async def keep_to_ship(connection: Any, orders: Sequence[str]) -> None:
+    """Let the list of what can go be what these *orders* and their holds say, in a transaction."""
+    await connection.execute(sql("one_at_a_time_to_ship"))
+    await connection.execute(sql("keep_to_ship"), orders)
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -189,6 +189,37 @@ ON CONFLICT (order_key, sku) DO UPDATE SET
     moves = h.moves || ' ' || excluded.moves
 WHERE excluded.version > h.version;
 
+-- name: one_at_a_time_to_ship
+-- Let nobody else keep the list of what can go until this transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('orderflow to ship'));
+
+-- name: keep_to_ship
+-- Let the list of what can go be, of these orders, what they and their holds say.
+WITH can_go AS MATERIALIZED (
+    SELECT order_key, warehouse, since, platform, shop FROM orders_that_can_go
+    WHERE order_key = ANY ($1::text[])
+), gone AS (
+    DELETE FROM orders_to_ship AS kept
+    WHERE order_key = ANY ($1::text[])
+        AND NOT EXISTS (
+            SELECT FROM can_go
+            WHERE can_go.order_key = kept.order_key AND can_go.warehouse = kept.warehouse
+        )
+)
+INSERT INTO orders_to_ship AS kept (order_key, warehouse, since, platform, shop)
+SELECT order_key, warehouse, since, platform, shop FROM can_go
+ON CONFLICT (order_key, warehouse) DO UPDATE SET since = excluded.since
+WHERE kept.since <> excluded.since;
+
+-- name: strayed_to_ship
+-- Orders of which the list of what can go is not what they and their holds say.
+WITH can_go AS MATERIALIZED (SELECT order_key, warehouse, since FROM orders_that_can_go),
+kept AS MATERIALIZED (SELECT order_key, warehouse, since FROM orders_to_ship)
+(SELECT order_key FROM (TABLE kept EXCEPT TABLE can_go) AS too_many)
+UNION
+(SELECT order_key FROM (TABLE can_go EXCEPT TABLE kept) AS too_few)
+ORDER BY order_key;
+
 -- name: upsert_details
 -- Take the staged details where they are not older (one version of an order may state its details twice).
 INSERT INTO order_details AS d (order_key, version, country, province, city, body, found_by)
@@ -265,13 +296,16 @@ ORDER BY version;
 SELECT * FROM holds WHERE order_key = $1 ORDER BY sku;
 
 -- name: moves_of_order
--- The moves of its holds and of their quotas that one order caused, found through its holds.
+-- The moves of its holds and of their quotas that one order caused, found through its holds, each by its number: a SKU that sells well has very many.
 SELECT ledger.*
 FROM holds CROSS JOIN string_to_table(holds.moves, ' ') AS touched (number)
-    JOIN stock_ledger AS ledger
-        ON ledger.sku = holds.sku AND ledger.version = touched.number::bigint
+    CROSS JOIN LATERAL (
+        SELECT * FROM stock_ledger
+        WHERE sku = holds.sku AND version = touched.number::bigint
+            AND at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
+        OFFSET 0
+    ) AS ledger
 WHERE holds.order_key = $1
-    AND ledger.at >= (SELECT first_received_at - interval '1 day' FROM orders WHERE order_key = $1)
 ORDER BY ledger.at, ledger.sku, ledger.version;
 
 -- name: returns_of_order

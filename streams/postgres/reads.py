@@ -26,7 +26,7 @@ Row = dict[str, Any]
 ROWS_MAX = 500
 READ_SECONDS = 30.0
 POOL_MAX = 4
-#: What a step of a statement may hold in memory: what can go now is sorted there, not on the disk.
+#: What a step of a statement may hold in memory: what a list looked at is sorted there.
 WORK_MEM = "16MB"
 
 
@@ -153,13 +153,38 @@ class Reads:
         """Return a page of the orders that a word finds."""
         return await self._rows("orders_found", *asked)
 
+    async def is_common_sku(self, word: str, lines: int) -> bool:
+        """Is *word* a SKU that stands in so many *lines* of orders, or more?"""
+        row = await self._row("is_common_sku", word, lines)
+        return bool(row and row["is_common"])
+
+    async def orders_of_common_sku(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders of such a SKU."""
+        return await self._rows("orders_of_common_sku", *asked)
+
     async def orders_figured(self, *asked: Any) -> list[Row]:
         """Return a page of the orders behind a figure; what is asked is as in the statement."""
         return await self._rows("orders_figured", *asked)
 
+    async def orders_figured_back(self, *asked: Any) -> list[Row]:
+        """Return a page of the orders behind a figure of what went back, the latest back first."""
+        return await self._rows("orders_figured_back", *asked)
+
+    async def orders_figured_back_end(self, *asked: Any) -> Row | None:
+        """Return where such a page has looked to; None where it has seen all."""
+        return await self._row("orders_figured_back_end", *asked)
+
     async def orders_figured_end(self, *asked: Any) -> Row | None:
         """Return where such a page has looked to; None where it has seen all."""
         return await self._row("orders_figured_end", *asked)
+
+    @asynccontextmanager
+    async def in_a_row(self) -> AsyncIterator["Reads"]:
+        """Give reads on one connection, for many in a row: each giving back is a statement."""
+        async with self.lent() as connection:
+            its = Reads(self._dsn)
+            its._pool = connection  # a connection is asked in the words of a pool
+            yield its
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Any]:

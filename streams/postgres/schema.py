@@ -20,6 +20,8 @@ from alembic.config import Config
 from schemas.errors import Misconfigured
 from streams.postgres import months
 from streams.postgres.connecting import connected
+from streams.postgres.ledger import keep_to_ship
+from streams.postgres.queries import sql
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: What the ledger role may do. The trails, and what is recorded once, are never changed.
@@ -50,6 +52,8 @@ GRANTS: dict[str, str] = {
     "alert_channels": "SELECT, INSERT, UPDATE",
     "alert_lease": "SELECT, INSERT, UPDATE",
     "figures_touched": "INSERT",
+    "orders_that_can_go": "SELECT",
+    "orders_to_ship": "SELECT, INSERT, UPDATE (since), DELETE",
 }
 #: What the poller may do, which is nothing of the ledger's.
 POLLER_GRANTS: dict[str, str] = {
@@ -144,6 +148,8 @@ NOTED = (
 )  # fmt: skip
 #: Not even the reader sees these.
 CLOSED = frozenset({"operator_keys", "subscriber_secrets", *CONSOLE_GRANTS})
+#: So many orders' places in the list of what can go are mended at a time: the ledger waits for it.
+MENDED_AT_ONCE = 1_000
 #: Alembic keeps its context in module globals, so one thread at a time.
 _THREAD = threading.Lock()
 _connected = partial(connected, name="orderflow-schema")
@@ -171,7 +177,8 @@ async def migrate(
     Bring the database of DSN *owner* up to date; return the revisions that were applied.
 
     The roles *ledger*, *reader* and, where there are any, *poller*, *operations*, *callbacks* and
-    *console* get their rights, and the months at hand their partitions.
+    *console* get their rights, and the months at hand their partitions. The list of what can go is
+    mended, should a ledger from before it was kept have written meanwhile.
     Raises LedgerUnavailable, Misconfigured.
     """
     async with _connected(owner) as connection:  # a wrong address is told in our words
@@ -184,7 +191,23 @@ async def migrate(
         for statement in grants(ledger, reader, poller, operations, callbacks, console):
             await connection.execute(statement)
     await months.ensure(owner)
+    await mend_to_ship(owner)
     return applied
+
+
+async def mend_to_ship(owner: str) -> int:
+    """
+    Let the list of what can go be what orders and holds say; return of how many orders it was not.
+
+    Reads every order without a lock; each that is found is then looked at anew, in turn with the
+    ledger. Raises LedgerUnavailable, Misconfigured.
+    """
+    async with _connected(owner) as connection:
+        strayed = [row["order_key"] for row in await connection.fetch(sql("strayed_to_ship"))]
+        for first in range(0, len(strayed), MENDED_AT_ONCE):
+            async with connection.transaction():
+                await keep_to_ship(connection, strayed[first : first + MENDED_AT_ONCE])
+    return len(strayed)
 
 
 def _upgrade(dsn: str, applied: list[str]) -> None:

@@ -70,7 +70,7 @@ class Database:
 
 ALIKE = (
     "order_lines", "order_details", "order_events", "stock_ledger", "stock", "holds",
-    "releases_ignored", "command_answers", "parked", "sink_sources",
+    "releases_ignored", "command_answers", "parked", "sink_sources", "orders_to_ship",
 )  # fmt: skip
 
 

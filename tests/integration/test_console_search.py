@@ -61,6 +61,15 @@ FILL = (
         'mei'
     FROM generate_series(1, {ORDERS}) AS n
     """,  # noqa: S608
+    # One SKU sells well: very many moved it, and each order only once.
+    """
+    INSERT INTO stock_ledger (sku, version, at, verb, quantity, target, available, locked, occupied,
+        reserved, frozen, cause, chain)
+    SELECT 'SKU-1', n, '2026-06-01T02:00:00Z'::timestamptz + n * interval '1 s', 'hold', 1,
+        'occupied', 0, 0, 10, 0, 0, 'test', sha256('x')
+    FROM generate_series(1, 5000) AS n
+    """,
+    "INSERT INTO orders_to_ship SELECT * FROM orders_that_can_go",
     # As autovacuum does it: entries of the GIN index go to their places.
     "VACUUM ANALYZE",
 )
@@ -179,15 +188,60 @@ async def test_orders_are_found_by_all_that_they_carry_and_page_by_page(filled: 
     assert [row["order_id"] for row in [*rare, *rest]] == [row["order_id"] for row in both]
 
 
-async def test_what_can_go_now_is_looked_up_from_what_is_held_and_never_from_all_orders(
+async def test_the_moves_of_an_order_are_looked_up_by_their_numbers_however_many_a_sku_has(
     filled: Database,
 ) -> None:
-    # All is held here, so that holds may be read whole; orders never are.
-    for sku, warehouse in ((None, None), ("SKU-7", None), (None, "ningbo")):
+    async with filled.connected("reader") as connection:
+        rows = await connection.fetch(sql("moves_of_order"), "mall:main:1")
+        said = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {sql('moves_of_order')}", "mall:main:1"
+        )
+    read = []
+
+    def look(node: dict[str, Any]) -> None:
+        if node.get("Relation Name", "").startswith("stock_ledger"):
+            read.append(node["Actual Rows"] * node["Actual Loops"])
+        for each in node.get("Plans", ()):
+            look(each)
+
+    look(json.loads(said)[0]["Plan"])
+    assert [(row["sku"], row["version"]) for row in rows] == [("SKU-1", 1)]
+    assert read
+    assert sum(read) == 1
+
+
+async def test_the_orders_of_a_sku_that_very_many_have_are_walked_over_and_are_the_same(
+    filled: Database,
+) -> None:
+    used, whole = await plan(filled, "orders_of_common_sku", *ANY, "SKU-7", [])
+    assert (used, whole) == ({"orders_by_time", "order_lines_pkey"}, set())
+    used, whole = await plan(filled, "is_common_sku", "SKU-7", 2_000)
+    assert (used, whole) == ({"order_lines_sku"}, set())
+
+    async with Reads(filled.reader) as reads:
+        assert not await reads.is_common_sku("SKU-7", 11)
+        assert await reads.is_common_sku("SKU-7", 10)
+        for more in ([], ["field:gift=red"]):
+            walked = await reads.orders_of_common_sku(*ANY[:7], ORDERS, PAGE + 1, "SKU-1000", more)
+            assert walked == await reads.orders_found(*ANY, "SKU-1000", [], more)
+            assert walked
+        [by_id] = await reads.orders_of_common_sku(*ANY, "12345", [])
+        first = await reads.orders_of_common_sku(*ANY[:7], 5_000, PAGE + 1, "SKU-7", [])
+    assert by_id["order_id"] == "12345"
+    assert [row["order_id"] for row in first] == ["27007"]
+
+
+async def test_what_can_go_now_is_walked_over_in_its_own_list_and_nothing_is_read_whole(
+    filled: Database,
+) -> None:
+    for sku, warehouse, index in (
+        (None, None, "orders_to_ship_by_time"),
+        ("SKU-7", None, "holds_open"),
+        (None, "ningbo", "orders_to_ship_of_warehouse"),
+    ):
         values = (None, "", None, None, None, sku, warehouse, PAGE + 1)
         used, whole = await plan(filled, "to_ship", *values)
-        assert "orders_pkey" in used
-        assert whole <= {"holds"}
+        assert (used >= {"orders_pkey", "holds_pkey", index}, whole) == (True, set())
     keys = [f"mall:main:{n}" for n in range(1, 51)]
     used, whole = await plan(filled, "to_pack", keys)
     assert (used, whole) == ({"orders_pkey", "holds_pkey"}, set())

@@ -25,6 +25,7 @@ from streams.figures.clocks import Clock
 from streams.figures.restating import CHUNKS_AT_ONCE, check, restate
 from streams.postgres import schema
 from streams.postgres.connecting import connected
+from streams.postgres.reads import Reads
 from tests.builders import T0, a_line, a_statement, an_id, observe, receive
 from tests.integration.databases import Database, empty_database
 from tests.integration.test_ledger_postgres import a_sink, close, cut, frames, write, write_all
@@ -542,6 +543,114 @@ async def test_t60_two_calendars_agree_about_every_day(built: Database) -> None:
 
     expected = [business_day(at, Clock(zone, begins)) for at, zone, begins in asked]
     assert [day for (day,) in rows] == expected
+
+
+async def test_t60_a_list_looks_at_all_of_a_day_and_at_no_more_where_no_clock_is_changed(
+    database: Database,
+) -> None:
+    begins_at = datetime(2026, 1, 1, tzinfo=UTC)
+    for zone, begins in (
+        ("Asia/Shanghai", 360), ("America/Los_Angeles", 0), ("Europe/Berlin", 150),
+        ("Australia/Lord_Howe", 0), ("Pacific/Apia", 0), ("America/St_Johns", 60),
+    ):  # fmt: skip
+        moments = [begins_at + timedelta(minutes=15 * n) for n in range(366 * 96)]
+        async with database.connected() as connection, connection.transaction():
+            await connection.execute("TRUNCATE shop_clocks")
+            await connection.execute(
+                "INSERT INTO shop_clocks VALUES ('mall', 'main', $1, $2)", zone, begins
+            )
+            [(missed, days, exact)] = await connection.fetch(
+                "WITH of_day AS ("
+                " SELECT figured_day(at, $2, $3) AS day, min(at) AS first, max(at) AS last"
+                " FROM unnest($1::timestamptz[]) AS at GROUP BY 1), seen AS ("
+                " SELECT *, figured_from(day) AS since, figured_until(day) AS until FROM of_day)"
+                " SELECT count(*) FILTER (WHERE first < since OR last >= until), count(*),"
+                " count(*) FILTER (WHERE since = first AND until = last + interval '15 minutes')"
+                " FROM seen",
+                moments, zone, begins,
+            )  # fmt: skip
+        assert missed == 0, zone
+        # The first and the last are cut off; of the others two changes of the clock touch two each.
+        assert exact >= days - 6, zone
+
+
+async def test_the_list_behind_a_figure_has_its_orders_once_however_far_a_page_looks(
+    traded: Database,
+) -> None:
+    await bring_up(traded)
+    days = await traded.rows(
+        "SELECT DISTINCT day FROM figured_orders UNION SELECT back_day FROM figured_orders"
+        " WHERE back_day IS NOT NULL ORDER BY 1"
+    )
+    came_back = 0
+    async with Reads(traded.reader) as reads:
+        for (day,) in days:
+            for column, when in (("day", "placed"), ("back_day", "back")):
+                expected = await traded.rows(
+                    f"SELECT order_key FROM figured_orders WHERE {column} = $1 AND counted"  # noqa: S608
+                    f" ORDER BY {when}_at DESC, order_key DESC",
+                    day,
+                )
+                came_back += len(expected) * (when == "back")
+                for looks, limit in ((1, 1), (2, 50), (50, 2), (500, 50)):
+                    assert await paged(reads, when, day, looks, limit) == [
+                        key for (key,) in expected
+                    ], (day, when, looks, limit)
+    assert came_back > 5
+
+
+async def test_an_order_that_came_back_again_and_again_is_listed_once(database: Database) -> None:
+    at = datetime(2026, 11, 11, 2, tzinfo=UTC)
+    key = "mall:main:1"
+    async with database.connected() as connection:
+        await connection.execute(
+            "INSERT INTO shop_clocks VALUES ('mall', 'main', 'Asia/Shanghai', 0)"
+        )
+        await connection.execute(
+            "INSERT INTO orders (order_key, version, facets, changed_at, platform, shop, order_id,"
+            " reservation, ignored, first_received_at, first_written_at, written_at, received_at,"
+            " refunded_at) VALUES ($1, 1, 63, $2, 'mall', 'main', '1', 'shipped', 0, $2, $2, $2,"
+            " $2, $3)",
+            key, at - timedelta(days=3), at + timedelta(hours=2),
+        )  # fmt: skip
+        # Two SKUs in one parcel, one more later; and one that was lost before all of them.
+        for version, hours, disposition in (
+            (1, -1, "lost"), (2, 0, "available"), (3, 0, "frozen"), (4, 1, "available"),
+        ):  # fmt: skip
+            await connection.execute(
+                "INSERT INTO returns (order_key, version, at, sku, quantity, disposition,"
+                " command_id, operator, reason)"
+                " VALUES ($1, $2, $3, 'LAMP', 1, $4, 'x', 'mei', 'y')",
+                key, version, at + timedelta(hours=hours), disposition,
+            )  # fmt: skip
+
+    async with Reads(database.reader) as reads:
+        for looks, limit in ((1, 1), (2, 50), (500, 50)):
+            assert await paged(reads, "back", date(2026, 11, 11), looks, limit) == [key]
+
+
+async def paged(reads: Reads, when: str, day: date, looks: int, limit: int) -> list[str]:
+    """All pages of the list of one day, as the console asks for them."""
+    days = (day, day) if when == "placed" else (None, None)
+    back = (None, None) if when == "placed" else (day, day)
+    rest = (False, True, None, None, None, None, None, None)
+    ask, ask_end = (
+        (reads.orders_figured, reads.orders_figured_end)
+        if when == "placed"
+        else (reads.orders_figured_back, reads.orders_figured_back_end)
+    )
+    found: list[str] = []
+    after: tuple[Any, str] = (None, "")
+    while True:
+        rows = await ask(*after, looks, limit + 1, *days, None, *back, *rest)
+        found += [row["order_key"] for row in rows[:limit]]
+        if len(rows) > limit:
+            after = rows[limit - 1][f"{when}_at"], rows[limit - 1]["order_key"]
+            continue
+        end = await ask_end(*after, looks, day, day)
+        if end is None:
+            return found
+        after = end["at"], end["order_key"]
 
 
 # --- asking ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from tables import stock
 from tables.order_rows import Order
 from tests.builders import T0, a_line, a_statement, observe, receive
 from tests.integration.databases import Database, database, empty  # noqa: F401
+from tests.integration.test_to_ship import LIST, can_go
 from tests.simulation import House, Record
 
 pytestmark = pytest.mark.stack
@@ -163,6 +164,7 @@ async def agree(database: Database, house: House) -> None:
         for sku in SKUS
         if (hold := house.row("stock", stock.hold_key(sku, key))) is not None
     }
+    assert await database.rows(LIST) == await can_go(database)
     async with Reads(database.reader) as reads:
         for sku in SKUS:
             assert await reads.trail_breaks(sku) == []
@@ -188,6 +190,7 @@ async def test_what_the_keepers_hold_is_what_postgres_says(database: Database) -
     assert sink.tally.repeats > 0, "the crashes repeated no letter: the trial proves nothing"
     assert sink.tally.parked == 0
     await agree(database, house)
+    assert await database.rows(LIST), "nothing can go: its list proves nothing"
 
 
 @pytest.mark.usefixtures("either_way")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 REVISIONS = [
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011",
-    "0012", "0013", "0014", "0015",
+    "0012", "0013", "0014", "0015", "0016",
 ]  # fmt: skip
 COLUMNS = """
     SELECT table_name::text, column_name::text, data_type::text, is_nullable::text,

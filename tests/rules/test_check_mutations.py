@@ -763,6 +763,8 @@ ALTERED: list[tuple[str, str, Any, str]] = [
     ("order_events", "version", 7777, "I7.postgres"),
     ("order_details", "body", b"", "I8.postgres"),
     ("releases_ignored", "verb", "ship", "I7.postgres"),
+    ("orders_to_ship", "since", 7777, "I8.postgres"),
+    ("orders_to_ship", "warehouse", "ningbo", "I8.postgres"),
     ("command_answers", "refusal", "too_old", "I7.postgres"),
     ("parked", "value", b"", "I12.postgres"),
     ("parked", "reason", "", "I12.postgres"),

@@ -14,7 +14,7 @@ from msgspec import structs
 from agents.ledger import LEDGER_TOPICS, fold
 from agents.letters import seal
 from schemas.base import Source
-from schemas.ledger import Start
+from schemas.ledger import LedgerBatch, Start
 from schemas.orders import (
     Buyer,
     Case,
@@ -81,6 +81,29 @@ from tests.simulation import House, Record
 RAW = "raw-orders-taobao"
 
 
+def _that_can_go(batch: LedgerBatch) -> list[dict[str, Any]]:
+    """What the ledger lists as ready to go, read from the rows that it would have written."""
+    held = {
+        (hold.order_key, hold.sku.partition("@")[2])
+        for hold in batch.holds
+        if hold.ended_at is None and hold.bucket == "occupied"
+    }
+    return [
+        {
+            "order_key": order.order_key,
+            "warehouse": warehouse,
+            "since": order.paid_at or order.received_at,
+        }
+        for order in batch.orders
+        for key, warehouse in sorted(held)
+        if key == order.order_key
+        and order.status in ("PAID", "PARTIALLY_SHIPPED")
+        and order.reservation == "reserved"
+        and order.open_case is None
+        and order.refund not in ("REFUNDING", "REFUNDED")
+    ]
+
+
 class Evidence:
     """Everything a check may look at; a test breaks it as it likes."""
 
@@ -125,6 +148,9 @@ class Evidence:
         }
         for row in tables["parked"]:
             row["settled_at"] = None
+        for row in tables["orders"]:
+            row["first_received_at"] = row["received_at"]
+        tables["orders_to_ship"] = _that_can_go(batch)
         tables["sink_positions"] = [
             {"topic": topic, "partition": partition, "next": span.end}
             for (topic, partition), span in batch.positions.items()

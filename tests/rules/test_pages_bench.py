@@ -1,6 +1,7 @@
 """What `bench pages` reads in a plan: which big tables are read whole, and how many months."""
 
 import shutil
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_every_statement_is_one_of_ours_and_every_page_is_asked_for_by_an_addres
         def randrange(self, *bounds: int) -> int:
             return bounds[-1] - 1
 
-    of = Stock(1_000, 100, Dice())  # type: ignore[arg-type]
+    of = Stock(1_000, 100, Dice(), date(2026, 11, 28))  # type: ignore[arg-type]
 
     assert all(sql(name) for name, _ in _statements(of))
     assert all(path(of).startswith("/") for path in PAGES.values())

@@ -54,6 +54,8 @@ class Database:
         self.appended: dict[str, list[Row]] = {}
         #: Merged table -> key -> row.
         self.merged: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in MERGED}
+        #: (order, warehouse) of what can go -> since when it is paid.
+        self.to_ship: dict[tuple[str, str], int | None] = {}
         self.answers: dict[str, tuple[Any, ...]] = {}
         self.parked: dict[str, Row] = {}
         #: What was written a second time.
@@ -130,6 +132,14 @@ class Database:
         lines = self.appended.setdefault("order_lines", [])
         lines[:] = [line for line in lines if line["order_key"] not in orders]
 
+    def keep_to_ship(self, orders: Sequence[str]) -> None:
+        """Let the list of what can go be what these *orders* and their holds say."""
+        self.to_ship = {row: since for row, since in self.to_ship.items() if row[0] not in orders}
+        for (key, sku), hold in self.merged["holds"].items():
+            order = self.merged["orders"].get((key,))
+            if key in orders and order is not None and _can_go(order, hold):
+                self.to_ship[key, sku.partition("@")[2]] = order["paid_at"]
+
     def park(self, rows: Sequence[Row]) -> None:
         """Park, or count another attempt."""
         for row in rows:
@@ -139,6 +149,17 @@ class Database:
 
 def _replaced(_known: Row, row: Row) -> Row:
     return row
+
+
+def _can_go(order: Row, hold: Row) -> bool:
+    return (
+        hold["ended_at"] is None
+        and hold["bucket"] == "occupied"
+        and order["status"] in ("PAID", "PARTIALLY_SHIPPED")
+        and order["reservation"] == "reserved"
+        and order["open_case"] is None
+        and order["refund"] not in ("REFUNDING", "REFUNDED")
+    )
 
 
 def _order(known: Row, row: Row) -> Row:
@@ -262,12 +283,13 @@ class Connection:
     async def execute(self, text: str, *args: Any) -> str:
         """Run a statement; return its command tag."""
         name = _NAMES.get(_head(text), "")
-        if text.startswith("CREATE TEMPORARY TABLE") or name == "end_stopped_sessions":
+        if text.startswith("CREATE TEMPORARY TABLE") or name in _NOTHING:
             return "OK 0"
         database, rows = self._database, [*zip(*args, strict=True)]
         match name:
-            case "forget_lines":
-                self._later(lambda: database.forget_lines(args[0]))
+            case "forget_lines" | "keep_to_ship":
+                change = getattr(database, name)
+                self._later(lambda: change(args[0]))
             case "claim_positions":
                 for where in rows:
                     database.positions.setdefault(where, 0)
@@ -294,6 +316,10 @@ class Connection:
         return f"INSERT 0 {len(taken)}"
 
 
+#: A session that was stopped ends when somebody starts; a transaction has the database to itself.
+_NOTHING = frozenset({"end_stopped_sessions", "one_at_a_time_to_ship"})
+
+
 def _head(text: str) -> str:
     return text.partition("\n")[0]
 
@@ -303,6 +329,7 @@ _NAMES = {
     for name in (
         "column_types", "claim_positions", "end_stopped_sessions", "settled_positions",
         "heard_sources", "advance_positions", "remember_sources", "overtaken_orders",
-        "forget_lines", "chain_heads", "keep_answers", *STAGED,
+        "forget_lines", "chain_heads", "keep_answers", "one_at_a_time_to_ship", "keep_to_ship",
+        *STAGED,
     )
 }  # fmt: skip

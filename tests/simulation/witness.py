@@ -258,6 +258,10 @@ def tables_of(database: Database) -> dict[str, list[dict[str, Any]]]:
     tables = {name: list(database.appended.get(name, [])) for name in appended}
     tables["order_lines"].sort(key=lambda row: (row["order_key"], row["line_no"]))
     tables |= {name: list(rows.values()) for name, rows in database.merged.items()}
+    tables["orders_to_ship"] = [
+        {"order_key": order, "warehouse": warehouse, "since": since}
+        for (order, warehouse), since in database.to_ship.items()
+    ]
     tables["parked"] = [row | {"settled_at": None} for row in database.parked.values()]
     tables["command_answers"] = [
         dict(zip(("command_id", "sku", "refusal", "available", "at"), row, strict=True))
