@@ -200,6 +200,9 @@ class Broker:
             # The last offset may be a marker's, which is no record.
             left = [tp for tp in left if await self._reader.position(tp) < ends[tp]]
         self._reader.unsubscribe()
+        # aiokafka now cancels what it fetches ahead. Told to stop meanwhile, it would not hear it
+        # (`Fetcher.close` then waits for ever).
+        await asyncio.sleep(_POLL_S)
         return heard
 
 

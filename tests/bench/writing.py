@@ -29,9 +29,7 @@ def table(figures: Mapping[str, Any]) -> str:
         reason = " ".join(each["reason"].replace("|", "/").split())[:_REASON_MAX]
         lines.append(f"| {each['title']} | not measured: {reason} | | | | | | |")
     # A table of some of them does not look like one of all.
-    lines += [
-        f"| {title} | left out of this run | | | | | | |" for title in figures.get("left_out", ())
-    ]
+    lines += [f"| {title} | left out of this run | | | | | | |" for title in figures["left_out"]]
     of = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return "\n".join([*lines, "", f"Versions: {of}."]) + "\n"
 
