@@ -275,6 +275,7 @@ class Page(Route):
         while_must_change: bool = False,
         once: bool = False,
         takes_file: bool = False,
+        for_anyone: bool = False,
     ) -> None:
         if (method != "GET") != (did is not None):
             raise Misconfigured(f"{method} {path}: what changes something is on record, no other.")
@@ -288,6 +289,8 @@ class Page(Route):
         self.while_must_change = while_must_change
         #: A form of this page is done once: whatever it does has no id of its own to know it by.
         self.once = once
+        #: Does not ask who is there: it is given also while PostgreSQL, which knows, is away.
+        self.for_anyone = for_anyone
         super().__init__(path, self._answered, methods=[method], name=handler.__name__)
 
     async def _answered(self, request: Request) -> Response:
@@ -300,7 +303,7 @@ class Page(Route):
     async def _answer(self, request: Request) -> Response:
         visit = Visit(request)
         try:
-            visit.session = await _session(visit)
+            visit.session = None if self.for_anyone else await _session(visit)
             no = self._not_admitted(visit)
             if no is not None:
                 return no

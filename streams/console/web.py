@@ -153,10 +153,10 @@ def _health(visit: Visit) -> Health:
 
 
 _OWN = (
-    Page("GET", "/static/{name}", static, needs=None),
-    Page("GET", HEALTHZ, alive, needs=None),
-    Page("GET", READYZ, ready, needs=None),
-    Page("GET", METRICS, metrics, needs=None),
+    Page("GET", "/static/{name}", static, needs=None, for_anyone=True),
+    Page("GET", HEALTHZ, alive, needs=None, for_anyone=True),
+    Page("GET", READYZ, ready, needs=None, for_anyone=True),
+    Page("GET", METRICS, metrics, needs=None, for_anyone=True),
 )
 #: Every page of the console, part by part.
 TABLE: tuple[Page, ...] = (

@@ -539,6 +539,8 @@ def test_without_the_database_every_screen_says_so_and_not_how_the_house_is_buil
             said[screen.name] = (tab.open(house.path(screen.path), 503), tab.title)
             shown = tab.page.locator("body").inner_text()
             assert not re.search(r"postgres|asyncpg|127\.0\.0\.1|Error", shown, re.IGNORECASE)
+        # What makes it look like a page is given all the same.
+        assert tab.open("/static/console.css") == 200
     finally:
         house.aside.run(house.tap.open())
 
