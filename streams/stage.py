@@ -5,6 +5,8 @@ Topics get a prefix and PostgreSQL a database, both named by the time. The last 
 kept to look around in; those before it are removed, unless somebody is connected to them.
 """
 
+import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
-from schemas.errors import LedgerUnavailable, Misconfigured
+from schemas.errors import LedgerUnavailable, Misconfigured, Unavailable
 from schemas.reference import Written
 from streams import reference
 from streams.engine import admin
@@ -24,12 +26,18 @@ from streams.postgres import schema
 from streams.postgres.connecting import connect
 from streams.settings import Settings, load
 
+logger = logging.getLogger(__name__)
+
 #: What is played: it names topics and database.
 Play = Literal["demo", "chaos"]
 #: Enough for two workers on two cores.
 PARTITIONS = 4
 _PREFIX = re.compile(r"(?:demo|chaos)-\d{14}-")
 _OBJECT_IN_USE = "55006"
+#: PostgreSQL notices that a worker was killed as soon as it wants to tell it something.
+_LEFT_WITHIN_S, _LEFT_ASKED_EVERY_S = 10.0, 0.5
+#: A broker that has just come back forgets its topics as soon as it knows them again.
+_TOPICS_GONE_WITHIN_S, _TOPICS_ASKED_EVERY_S = 60.0, 0.5
 #: Who connects to PostgreSQL, and whom its workers cannot do without.
 _ROLES = ("owner", "ledger", "reader", "poller", "operations", "callbacks", "console")
 _NEEDED = ("owner", "ledger", "reader", "callbacks")
@@ -94,9 +102,14 @@ async def build(around: Settings, stage: Stage, entries: list[Written]) -> None:
 
 
 async def remove(around: Settings, stage: Stage) -> None:
-    """Remove *stage* again."""
-    if await _drop_database(_addresses(around)["owner"], stage.database):
-        await _delete_topics(around, stage.prefix)
+    """Remove *stage* again, unless somebody else looks at it; raises Unavailable."""
+    owner = _addresses(around)["owner"]
+    for _ in range(round(_LEFT_WITHIN_S / _LEFT_ASKED_EVERY_S)):
+        if await _drop_database(owner, stage.database):
+            await _delete_topics(around, stage.prefix)
+            return
+        await asyncio.sleep(_LEFT_ASKED_EVERY_S)
+    logger.warning("%s is in use: it is kept, with the topics %s*", stage.database, stage.prefix)
 
 
 async def remove_earlier(around: Settings, play: Play) -> None:
@@ -161,16 +174,38 @@ async def _drop_database(owner: str, database: str) -> bool:
 
 
 async def _delete_topics(around: Settings, prefix: str) -> None:
-    """Delete the topics of one stage; its groups have then nothing to remember and fade away."""
+    """
+    Delete the topics of one stage; its groups have then nothing to remember and fade away.
+
+    A broker that has just come back may not know of them yet, or drop what it is asked: they are
+    gone when it says so twice. Raises Unavailable.
+    """
     if not _PREFIX.fullmatch(prefix):
         raise AssertionError(f"{prefix!r} is no stage")
     client = AIOKafkaAdminClient(bootstrap_servers=around.kafka)
     await client.start()
     try:
+        async with asyncio.timeout(_TOPICS_GONE_WITHIN_S):
+            said_twice = 0
+            while said_twice < 2:
+                said_twice = 0 if await _asked_to_go(client, prefix) else said_twice + 1
+                await asyncio.sleep(_TOPICS_ASKED_EVERY_S)
+    except TimeoutError as error:
+        raise Unavailable(
+            f"Topics {prefix}* are still there after {_TOPICS_GONE_WITHIN_S:.0f} s: the next run "
+            "removes them, or delete them by hand."
+        ) from error
+    finally:
+        await client.close()
+
+
+async def _asked_to_go(client: AIOKafkaAdminClient, prefix: str) -> bool:
+    """Ask for every topic with *prefix* to be deleted; return whether there may be any."""
+    try:
         topics = [name for name in await client.list_topics() if name.startswith(prefix)]
         if topics:
             await client.delete_topics(topics)
-    except KafkaError:
-        return
-    finally:
-        await client.close()
+    except KafkaError as error:
+        logger.warning("topics %s* could not be deleted yet: %r", prefix, error)
+        return True
+    return bool(topics)

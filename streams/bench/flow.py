@@ -71,13 +71,13 @@ SELECT count(*) AS orders,
     percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM verdict_written_at - first_received_at)::float8 * 1000
     ) AS to_verdict,
-    percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
+    percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM observed_at - first_received_at)::float8 * 1000
     ) AS in_intake,
-    percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
+    percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM verdict_at - observed_at)::float8 * 1000
     ) AS in_keepers,
-    percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (
+    percentile_cont(ARRAY[0.5, 0.99, 0.999, 1]) WITHIN GROUP (
         ORDER BY extract(epoch FROM verdict_written_at - verdict_at)::float8 * 1000
     ) AS in_ledger
 FROM counted

@@ -17,14 +17,13 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import asyncpg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from schemas.errors import OrderflowError, Rejected
 from streams.masking import masked
 from streams.operations.rights import Role
-from streams.postgres.connecting import CONNECT_SECONDS, Connection, told
+from streams.postgres.connecting import CONNECT_SECONDS, pool, told
 from streams.postgres.queries import sql
 
 Row = dict[str, Any]
@@ -138,18 +137,10 @@ class Accounts:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Self:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=1,
-                max_size=_POOL_MAX,
-                timeout=CONNECT_SECONDS,
-                connection_class=Connection,
-                command_timeout=_STATEMENT_S,
-                server_settings={"application_name": "orderflow-console", "timezone": "UTC"},
-            )
-        except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None  # the cause may repeat the address
+        self._pool = await pool(
+            self._dsn, name="orderflow-console", at_most=_POOL_MAX, answers_within_s=_STATEMENT_S,
+            tried=True,
+        )  # fmt: skip
         return self
 
     async def __aexit__(

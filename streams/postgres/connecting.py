@@ -97,27 +97,33 @@ async def pool(
     name: str,
     at_most: int,
     answers_within_s: float,
-    at_least: int = 0,
+    tried: bool = False,
     connects_within_s: float = CONNECT_SECONDS,
     **settings: str,
 ) -> Any:
     """
     Return a pool of connections as `connect` opens them, opened when they are needed.
 
+    With *tried* one is opened at once, so that a wrong address is told before any question. None
+    is kept open for its own sake: asyncpg would complain in the log while PostgreSQL is away.
     Raises LedgerUnavailable, Misconfigured.
     """
     try:
-        return await asyncpg.create_pool(
+        made = await asyncpg.create_pool(
             dsn,
-            min_size=at_least,
+            min_size=0,
             max_size=at_most,
             timeout=connects_within_s,
             command_timeout=answers_within_s,
             connection_class=Connection,
             server_settings=_of_session(name, settings),
         )
+        if tried:
+            async with made.acquire():
+                return made
     except Exception as error:  # noqa: BLE001  as above
         raise told(error) from None
+    return made
 
 
 def _of_session(name: str, settings: dict[str, str]) -> dict[str, str]:

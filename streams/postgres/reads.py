@@ -46,7 +46,7 @@ class Reads:
         self._pool = await pool(
             self._dsn,
             name="orderflow-reads",
-            at_least=1,
+            tried=True,
             at_most=self._at_once,
             answers_within_s=READ_SECONDS,
             default_transaction_read_only="on",

@@ -28,6 +28,7 @@ from streams.importing.planning import Reading
 from streams.importing.store import options_of
 from streams.operations.rights import Role
 from streams.postgres.connecting import connected
+from streams.postgres.schema import mend_to_ship
 from streams.topics import ORDER_EVENTS
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually
 from tests.installation import HAPPENS_WITHIN_S as WITHIN_S
@@ -421,6 +422,7 @@ async def _fill(owner: str) -> None:
     async with connected(owner, name="test") as connection, connection.transaction():
         for statement in _FILL:
             await connection.execute(statement, *([body] if "$1" in statement else []))
+    await mend_to_ship(owner)  # these orders did not come by the ledger
 
 
 async def _tell_what_nobody_writes(house: House) -> None:
