@@ -357,7 +357,9 @@ class Town(House):
         if not worker.alive:
             return
         self.note(f"{worker} falls: {error!r}")
-        if not isinstance(error, NotTheOwner | Unavailable):
+        # Whoever was stopped while it read what another had written finds that its time is up.
+        out_of_time = isinstance(error, TimeoutError) and worker.stopped
+        if not (isinstance(error, NotTheOwner | Unavailable) or out_of_time):
             self._broken = self._broken or error
         self._kill(worker)
         if not any(not other.stopped for other in self.workers[worker.name]):
