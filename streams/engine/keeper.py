@@ -66,9 +66,10 @@ class Keeper(Role):
         self._routes = routes
         self._post: dict[int, Post] = {}
         self._check_at = 0.0
-        #: How far the changelogs are read, and since when.
+        #: How far the changelogs are read, since when, and when that was looked at.
         self._read: dict[TP, int | None] = {}
         self._read_at = 0.0
+        self._looked_at = 0.0
         self.sweeper = Sweeper(table) if table.deadline_ms else None
         #: None where the installation keeps none.
         self.snapshots: Snapshots | None = None
@@ -108,9 +109,18 @@ class Keeper(Role):
     # Where it goes on.
 
     async def recovered(self, seconds: float) -> None:
-        """Compare what was read with where the changelogs end now."""
-        parts = self.store.parts
+        """
+        Compare what was read with where the changelogs end now.
+
+        Faust lets this go on when partitions move meanwhile. Then they are read anew already, past
+        the ends that were told for this time, and the recovery that reads them does all of it.
+        """
+        store = self.store
+        # Another one with every assignment, before anything of it is read.
+        parts = store.parts
         ends = await self.consumer.highwaters(*(self._changelog_tp(p) for p in parts))
+        if store.parts is not parts:
+            return
         stale = 0
         for p, part in parts.items():
             stale += len(part.foreign)
@@ -118,8 +128,11 @@ class Keeper(Role):
             if end < part.known_end:
                 part.end = part.known_end
             self._look_at_end(p, part, end)
+        for p, part in parts.items():
             if self.sweeper and part.fresh:
-                await self.sweeper.learn(p, part.rows)
+                await self.sweeper.learn(p, part.rows, lambda: store.parts is parts)
+                if store.parts is not parts:
+                    return
             part.fresh = False
         if self.sweeper:
             self.sweeper.keep(parts)
@@ -366,17 +379,22 @@ class Keeper(Role):
         Let a recovery end that has read everything.
 
         Faust waits for the record before the end of each changelog. Where none stands there (the
-        marker of a transaction that is none of ours), it would wait for ever.
+        marker of a transaction that is none of ours), it would wait for ever. After a stop of this
+        process what was fetched before it is still on its way: the clock has gone on, we have not.
         """
         recovery, now = self.app.tables.recovery, time.monotonic()
         read = {tp: recovery.active_offsets[tp] for tp in recovery.active_highwaters}
-        if read != self._read:
+        stood_still = now > self._looked_at + RECOVERY_STILL_S / 2
+        self._looked_at = now
+        if read != self._read or stood_still:
             self._read, self._read_at = read, now
         if now < self._read_at + RECOVERY_STILL_S:
             return
         for tp, end in recovery.active_highwaters.items():
             offset = read[tp]
-            if offset is not None and offset < end < await self.consumer.position(tp):
+            if offset is None or offset >= end or await self.consumer.position(tp) <= end:
+                continue
+            if recovery.active_offsets[tp] == offset:
                 logger.warning("%s: no record at the end of %s/%s", self.name, *tp)
                 recovery.active_offsets[tp] = end
 
@@ -396,9 +414,12 @@ class Keeper(Role):
         What is newer than we are comes from an owner that is ahead of us: either we reach that
         position ourselves, or the partition is about to be taken from us.
         """
+        generation = self.app.consumer_generation_id
         while part.unread:
             first, end = part.unread[0]
             await asyncio.wait_for(self._learn_foreign(p, part, first, end), FOREIGN_READ_S)
+            if not self._still(generation):
+                return
             del part.unread[0]
         now = position_bytes(part.state.position)
         keys = [key for key, at in part.foreign.items() if at <= now]
@@ -412,6 +433,9 @@ class Keeper(Role):
         record = part.state_record
         for batch in _batches(changes, part.state.position, record):
             ack = await (await self._send_commit(p, batch))
+            if not self._still(generation):
+                # It outlived its assignment: the partition is read anew, this batch with it.
+                return
             self._acknowledged(p, part, ack.offset, batch.record_count())
         part.commit(changes, part.state, record)
         for key in keys:

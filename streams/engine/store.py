@@ -75,6 +75,7 @@ class Part:
         "halted",
         "known_end",
         "read",
+        "read_to",
         "rows",
         "state",
         "state_record",
@@ -96,6 +97,8 @@ class Part:
         self.state_record = b""
         #: Where the next commit must land; None until the log's end was seen.
         self.end: int | None = None
+        #: Up to here it was read into memory; what we wrote and what others wrote stands behind it.
+        self.read_to = 0
         #: The changelog was once as long as this; it may not be shorter.
         self.known_end = 0
         #: Tombstones of this recovery pass: key -> position. Empty outside of one.
@@ -121,7 +124,7 @@ class Part:
         part = cls()
         part.rows = snapshot.rows
         part.state_record = snapshot.state_record
-        part.end = part.known_end = snapshot.end
+        part.end = part.known_end = part.read_to = snapshot.end
         if why := part._contradiction():
             raise SnapshotRefused(why)
         part.clean = True
@@ -170,7 +173,7 @@ class Part:
                 foreign.pop(key, None)
         self.read += read
         if record is not None:
-            self.end = record.offset + 1
+            self.end = self.read_to = record.offset + 1
 
     def _take_tombstone(self, record: Any, key: bytes, floor: bytes) -> None:
         at = next((bytes(v) for name, v in record.headers if name == AT), None)
@@ -198,6 +201,19 @@ class Part:
         self.fresh = self.fresh or bool(self.read)
         self.read = 0
         self.clean = not self.fault
+        self.read_to = self.begins_at()
+
+    def begins_at(self) -> int:
+        """
+        Return the changelog offset at which the next recovery pass begins.
+
+        Where no other writer was met, memory is the changelog up to our last record. Where one
+        was, what it wrote may be newer than we are and not in memory, although it stands before our
+        last record: then it is as far as was read, also by a pass that was broken off.
+        """
+        if self.end is None or self.unread or self.foreign:
+            return self.read_to
+        return self.end
 
     def _contradiction(self) -> str:
         record = self.state_record
@@ -272,15 +288,13 @@ class Store(base.Store):
 
     def persisted_offset(self, tp: TP) -> int | None:
         """
-        Return the last changelog offset in memory, so that a kept partition is not read again.
+        Return the offset before the one that recovery begins at; -1: at the earliest record.
 
-        Where another writer was met, what it wrote is not in memory: then Faust goes back to
-        where its own last recovery ended.
+        It is our own word for every partition that we have: left without one, Faust goes on at an
+        offset of its own, which may be of an earlier assignment or of a pass that was broken off.
         """
         part = self.parts.get(tp.partition)
-        if part is None or part.end is None or part.unread or part.foreign:
-            return None
-        return part.end - 1 if part.end else None
+        return None if part is None else part.begins_at() - 1
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002  Faust's signature
         """Read frames of the changelog. Never raises: Faust would log it and go on."""
@@ -339,8 +353,10 @@ class Store(base.Store):
             self.app.metrics.recovery_records.labels(self.table.name).set(read)
             for tp in active_tps:
                 self.parts[tp.partition].settle()
+            parts = self.parts
             await self.app.role.recovered(time.monotonic() - self._since)
-            self.known = {tp.partition for tp in active_tps}
+            if self.parts is parts:
+                self.known = {tp.partition for tp in active_tps}
         except Exception as error:
             self.app.fail(error)
             raise

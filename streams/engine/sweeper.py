@@ -8,7 +8,7 @@ again after a while if it is still due; the index is lazy, so a changed row cost
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,10 @@ class Sweeper:
         """Belong to *keeper*, through which rows are read and commands sent."""
         self._keeper = keeper
 
-    async def learn(self, p: int, rows: Mapping[bytes, bytes]) -> None:
-        """Build the index of one partition from its recovered rows."""
+    async def learn(
+        self, p: int, rows: Mapping[bytes, bytes], wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Build the index of one partition from its recovered *rows*, as long as it is *wanted*."""
         part = self._parts[p] = _Deadlines()
         decode, deadline_ms, at = self._table.decode_row, self._deadline_ms, part.at
         mark = self._mark
@@ -69,6 +71,8 @@ class Sweeper:
                 at[key] = due
             if n % _CHUNK == _CHUNK - 1:
                 await asyncio.sleep(0)
+                if not wanted():
+                    return
         part.heap = [(due, key) for key, due in at.items()]
         heapify(part.heap)
 

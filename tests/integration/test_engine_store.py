@@ -1,17 +1,21 @@
 """How a partition comes back from its changelog: in memory, without a broker."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import faust
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.letters import State
 from schemas.errors import Misconfigured
 from streams.engine.failpoints import failpoint
+from streams.engine.metrics import Metrics
 from streams.engine.partitions import murmur2, partitioner
-from streams.engine.store import AT, STATE_KEY, Part, position_bytes, write_state
+from streams.engine.store import AT, STATE_KEY, KeeperTable, Part, position_bytes, write_state
 
 
 class Record(NamedTuple):
@@ -126,6 +130,63 @@ def test_a_kept_partition_takes_only_what_is_newer_than_its_memory():
 
     assert set(part.rows) == {b"a", b"b", b"c"}
     assert part.state.position == 40
+
+
+def begins(part: Part, left_over: int | None) -> int:
+    """Return after which offset Faust reads *part*, where it has one *left_over* of its own."""
+    app = faust.App("stock", env={}, autodiscover=False, web_enabled=False, Table=KeeperTable)
+    topic = app.topic("stock-changelog", key_type=bytes, value_type=bytes)
+    table = app.Table("stock", partitions=1, changelog_topic=topic)
+    table.data.parts = {0: part}
+    tp, recovery = TP("stock-changelog", 0), app.tables.recovery
+    recovery.active_offsets[tp] = left_over
+    recovery.add_active(table, tp)
+    return recovery.active_offsets[tp]
+
+
+@pytest.mark.parametrize("left_over", [None, 3, 5_999])
+def test_a_recovery_begins_where_ours_is_and_nowhere_that_faust_was(left_over: int | None):
+    whole = log(A, B, A, C)
+    assert begins(Part(), left_over) == -1
+
+    # A pass that met what a stopped worker wrote is broken off, in the middle of a commit.
+    part = Part()
+    part.take(whole[:6])
+    assert part.foreign
+    assert begins(part, left_over) == 5
+    part.take(whole[5:])
+    part.settle()
+    assert (part.state.position, part.halted) == (30, "")
+
+    # Our own commits need not be read again; what another writer wrote among them has to be.
+    assert (part.foreign, begins(part, left_over)) == ({b"a": position_bytes(20)}, 9)
+    part.foreign.clear()
+    part.end = 50
+    assert begins(part, left_over) == 49
+    part.unread.append((20, 30))
+    assert begins(part, left_over) == 9
+
+
+async def test_a_recovery_that_ends_too_late_says_nothing_of_what_is_known_now():
+    app = faust.App("stock", env={}, autodiscover=False, web_enabled=False, Table=KeeperTable)
+    store, tp = app.Table("stock", partitions=1).data, TP("stock-changelog", 0)
+    store.parts = {0: Part()}
+
+    async def stays(_seconds: float) -> None:
+        pass
+
+    async def moves(_seconds: float) -> None:
+        store.parts = {1: Part()}
+        store.known = {1}
+
+    app.metrics = Metrics()
+    app.role = SimpleNamespace(recovered=stays)
+    await store.on_recovery_completed({tp}, set())
+    assert store.known == {0}
+
+    app.role.recovered = moves
+    await store.on_recovery_completed({tp}, set())
+    assert store.known == {1}
 
 
 @pytest.mark.parametrize(

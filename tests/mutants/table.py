@@ -95,6 +95,8 @@ _KEEPER = "tests/integration/test_engine_keeper.py"
 _OWN_WORD = f"{_KEEPER}::test_where_a_keeper_goes_on_is_its_own_word_and_not_its_groups"
 _NEW_GROUP = f"{_KEEPER}::test_a_new_group_on_a_filled_topic_loses_nothing"
 _LOST_CHANGELOG = f"{_KEEPER}::test_t55_a_changelog_that_is_lost_is_made_again_from_the_inbox"
+_LATE = "tests/flows/test_late_recoveries.py"
+_TOO_LATE = f"{_LATE}::test_rows_that_are_written_over_too_late_leave_the_state_of_the_new_owner"
 _SEEK = Edit(
     "streams/engine/keeper.py",
     "            known[tp] = part.state.position\n        return known\n",
@@ -158,7 +160,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if visit := self._after_letters:\n",
             ),
         ),
-        Simulation(town=29),
+        Simulation(town=3),
     ),
     Mutant(
         "a receiver does not look at the numbers of letters",
@@ -368,7 +370,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "the position in one batch and the rows in the next",
         0,
         "rows and position are one batch, which the broker appends whole or not at all",
-        ("I1", "I5", "I7", "I8"),
+        ("I1", "I5", "I6", "I7", "I8"),
         (
             Edit(
                 "streams/engine/keeper.py",
@@ -409,7 +411,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        changes[answers_key(sku)] = Answers((*kept, answer))\n",
             ),
         ),
-        Simulation(town=19),
+        Simulation(town=47),
     ),
     Mutant(
         "letter numbers begin anew with the process",
@@ -464,6 +466,47 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if part and tp in self.open and part.unread and part.foreign is None:",
             ),
         ),
-        Simulation(town=4),
+        Simulation(town=1),
+    ),
+    Mutant(
+        "a recovery does not read again what another writer wrote",
+        0,
+        "a worker that was away is behind the owner of meanwhile, also before its own last record",
+        ("I4", "I6", "I7", "I8"),
+        (
+            Edit(
+                "streams/engine/store.py",
+                "        if self.end is None or self.unread or self.foreign:\n",
+                "        if self.end is None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "what a recovery asked is heard after its partitions have moved",
+        0,
+        "ends that were told for an earlier recovery say nothing of the one that reads now",
+        ("I7",),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "        if store.parts is not parts:\n            return\n        stale = 0\n",
+                "        stale = 0\n",
+            ),
+        ),
+        Simulation(town=32),
+    ),
+    Mutant(
+        "what is written over too late is taken over",
+        0,
+        "a state that was written for an earlier assignment is not that of this one",
+        (_TOO_LATE,),
+        (
+            Edit(
+                "streams/engine/keeper.py",
+                "            if not self._still(generation):\n                # It outlived",
+                "            if generation < 0:\n                # It outlived",
+            ),
+        ),
+        Tests((_TOO_LATE,)),
     ),
 )

@@ -47,6 +47,23 @@ def test_of_stock_only_quotas_are_looked_at_also_after_a_restart() -> None:
     assert swept._parts[0].at == {stock.quota_key("RUG", "11-11"): T0 + 5}
 
 
+def test_rows_that_are_being_read_anew_are_not_learned_from(monkeypatch: Any) -> None:
+    """The index of that recovery is built by the recovery that reads them."""
+    monkeypatch.setattr(sweeping, "_CHUNK", 1)
+    rows = {stock.hold_key("RUG", f"a:b:{n}"): b"" for n in range(3)}
+    wanted = True
+
+    async def moved_meanwhile() -> None:
+        nonlocal wanted
+        learning = asyncio.create_task(a_sweeper(stock.TABLE).learn(0, rows, lambda: wanted))
+        await asyncio.sleep(0)
+        wanted = False
+        rows[stock.hold_key("RUG", "a:b:new")] = b""
+        await learning
+
+    asyncio.run(moved_meanwhile())
+
+
 def test_orders_that_went_on_before_they_were_due_do_not_pile_up(monkeypatch: Any) -> None:
     monkeypatch.setattr(sweeping, "_STALE_MIN", 100)
     swept = a_sweeper(orders.TABLE)

@@ -170,8 +170,12 @@ class Consumer:
 
     async def highwaters(self, *tps: TP) -> dict[TP, int]:
         """Return where the logs end."""
-        await self._worker.awake()
-        return {tp: len(self._log(*tp)) for tp in tps}
+        worker = self._worker
+        await worker.awake()
+        ends = {tp: len(self._log(*tp)) for tp in tps}
+        if worker.is_recovering:
+            await worker.network.pause(worker)
+        return ends
 
     async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
         """Return where the logs begin."""

@@ -140,11 +140,11 @@ class Town(House):
 
     def run(self) -> Figures:
         """Live through it. Raises Violation where an invariant does not hold."""
-        with _in_place(self):
+        with in_place(self):
             try:
                 self.loop.run_until_complete(self._live())
             finally:
-                self._end()
+                self.end()
         return self.figures
 
     async def _live(self) -> None:
@@ -357,7 +357,9 @@ class Town(House):
         if not worker.alive:
             return
         self.note(f"{worker} falls: {error!r}")
-        if not isinstance(error, NotTheOwner | Unavailable):
+        # Whoever was stopped while it read what another had written finds that its time is up.
+        out_of_time = isinstance(error, TimeoutError) and worker.stopped
+        if not (isinstance(error, NotTheOwner | Unavailable) or out_of_time):
             self._broken = self._broken or error
         self._kill(worker)
         if not any(not other.stopped for other in self.workers[worker.name]):
@@ -384,9 +386,16 @@ class Town(House):
         worker.wake()
 
     def _hear_the_truth(self) -> None:
+        """It is out: it ends, or joins again, with all that it still has in memory."""
         zombie = self._zombies.pop(self.dice.randrange(len(self._zombies)))
-        zombie.consumer_generation_id += 1
-        self._kill(zombie)
+        if self.dice.random() < 0.5:
+            zombie.consumer_generation_id += 1
+            self._kill(zombie)
+            return
+        self.note(f"{zombie} hears that it is out, and joins again")
+        self.figures.faults["rejoin"] = self.figures.faults.get("rejoin", 0) + 1
+        self.workers[zombie.name].append(zombie)
+        self._rebalance(zombie.name)
 
     def bad_luck(self) -> str:
         """Say what becomes of a COMMIT on its way; nothing while the town comes to rest."""
@@ -450,7 +459,8 @@ class Town(House):
         whole = repr([*self.logs.items()]) + repr(self.database.appended)
         figures.print = crc32(whole.encode())
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End whatever still runs."""
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         self.loop.run_until_complete(self.loop.idle())
@@ -458,7 +468,7 @@ class Town(House):
 
 
 @contextmanager
-def _in_place(town: Town) -> Iterator[None]:
+def in_place(town: Town) -> Iterator[None]:
     """Put the simulated clock, client and server where the engine has the real ones."""
     builders.first_id_again()
     clock = Clock(lambda: town.loop.now)
@@ -482,4 +492,4 @@ def _in_place(town: Town) -> Iterator[None]:
         logging.disable(silent)
 
 
-__all__ = ["Figures", "Town", "Violation"]
+__all__ = ["Figures", "Town", "Violation", "in_place"]

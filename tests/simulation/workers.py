@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.simulation.town import Town
 
 METRICS = Metrics()
+#: Records of a changelog that one poll brings: it ends anywhere, also within a commit.
+POLLS = (7, 20, 50)
 
 
 class _Store:
@@ -49,6 +51,8 @@ class Worker:
         self.alive = True
         #: SIGSTOP: it hears nothing and says nothing, and does not know.
         self.stopped = False
+        #: A recovery has read everything: what it asks now takes its time.
+        self.is_recovering = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self.network: Network = town.network
         self.consumer = Consumer(self, town.log)
@@ -59,8 +63,6 @@ class Worker:
         self.partition_of = town.partition_of
         self._letterbox: list[Callable[[], object]] = []
         self._waking: list[asyncio.Future[None]] = []
-        #: Where the last recovery of each partition ended.
-        self._read_to: dict[int, int] = {}
         self.role: Role = ROLES[role](town.settings)
         self.role.bind(self, town.settings)  # type: ignore[arg-type]
         if isinstance(self.role, Keeper):
@@ -165,15 +167,25 @@ class Worker:
         store.known = set()
         store.parts = {p: store.parts.get(p) or Part() for p in partitions}
         for p, part in store.parts.items():
-            start = part.end or 0
-            if part.unread or part.foreign:
-                start = self._read_to.get(p, 0)
-            log = self.town.log(keeper.changelog, p)
-            end = self._read_to[p] = len(log)
-            records = [each for each in log[start:end] if each is not None]
-            for at in range(0, len(records), 50):
-                part.take(records[at : at + 50])
+            # Faust reads the record before once more.
+            start = max(0, part.begins_at() - 1)
+            log = self.town.log(keeper.changelog, p)[start:]
+            records = [each for each in log if each is not None]
+            while records:
+                some = self.town.dice.choice(POLLS)
+                part.take(records[:some])
+                del records[:some]
                 await self.network.pause(self)
+        # Faust does not break this off, whatever moves meanwhile.
+        await asyncio.wait([self.spawn(self._recovered(keeper))])
+
+    async def _recovered(self, keeper: Keeper) -> None:
+        store: Any = keeper.store
+        parts = store.parts
+        for part in parts.values():
             part.settle()
+        self.is_recovering = True
         await keeper.recovered(0.0)
-        store.known = set(partitions)
+        self.is_recovering = False
+        if store.parts is parts:
+            store.known = set(parts)
