@@ -274,13 +274,25 @@ def check_units(lines: tuple[Line, ...]) -> None:
 
 
 def ask_again(order: Order) -> None:
-    """Paid: what was refused, given back or expired is wanted once more (T32)."""
+    """
+    Paid: what was refused, given back or expired is wanted once more (T32).
+
+    A SKU is asked for once an attempt. What an order held before an edit and what the edit was
+    refused are two demands of it, of which both may be over by now.
+    """
+    units: dict[str, int] = {}
+    for demand in order.demands:
+        if _is_asked_again(demand):
+            units[demand.sku] = units.get(demand.sku, 0) + demand.quantity
     order.demands = tuple(
-        Demand(demand.sku, demand.quantity)
-        if demand.held in ASKED_AGAIN and not demand.shipped
-        else demand
+        Demand(demand.sku, units.pop(demand.sku)) if _is_asked_again(demand) else demand
         for demand in order.demands
+        if demand.sku in units or not _is_asked_again(demand)
     )
+
+
+def _is_asked_again(demand: Demand) -> bool:
+    return demand.held in ASKED_AGAIN and not demand.shipped
 
 
 # --- steps ----------------------------------------------------------------------------------------

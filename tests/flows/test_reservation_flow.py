@@ -328,3 +328,23 @@ def test_a_refund_alone_moves_no_stock():
 
     assert house.balance(LAMP).on_hand == 3
     assert words(house.order_events())[-1] == "refund"
+
+
+def test_an_order_whose_edit_was_refused_and_that_expired_is_asked_for_once_a_sku_when_paid():
+    """What it held and what the edit was refused were asked for apart, and half of it was lost."""
+    house = a_house(GARISH_LAMP=5)
+    hear(
+        house,
+        a_statement(Status.PENDING_PAYMENT, a_line(LAMP, 3), at=0),
+        a_statement(Status.PENDING_PAYMENT, a_line(LAMP, 7), at=1),
+    )
+    assert buckets(house, LAMP) == (2, 3, 0)
+    house.now_ms = T0 + HOLD_FOR
+    house.tell(ExpireHold(order="taobao:lamps:1001", deadline_ms=T0 + HOLD_FOR), receive(LAMP, 5))
+    house.settle()
+    assert buckets(house, LAMP) == (10, 0, 0)
+
+    hear(house, a_statement(Status.PAID, a_line(LAMP, 7), at=2))
+
+    assert buckets(house, LAMP) == (3, 0, 7)
+    assert house.order().reservation == "reserved"
