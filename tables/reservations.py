@@ -280,15 +280,9 @@ def ask_again(order: Order) -> None:
     A SKU is asked for once an attempt. What an order held before an edit and what the edit was
     refused are two demands of it, of which both may be over by now.
     """
-    units: dict[str, int] = {}
-    for demand in order.demands:
-        if _is_asked_again(demand):
-            units[demand.sku] = units.get(demand.sku, 0) + demand.quantity
-    order.demands = tuple(
-        Demand(demand.sku, units.pop(demand.sku)) if _is_asked_again(demand) else demand
-        for demand in order.demands
-        if demand.sku in units or not _is_asked_again(demand)
-    )
+    again = tuple(demand for demand in order.demands if _is_asked_again(demand))
+    others = tuple(demand for demand in order.demands if not _is_asked_again(demand))
+    order.demands = others + tuple(Demand(sku, units) for sku, units in _units(again).items())
 
 
 def _is_asked_again(demand: Demand) -> bool:
