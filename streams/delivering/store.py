@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
-import asyncpg
-
 from agents.deliveries import (
     HEALTHY,
     Answer,
@@ -28,7 +26,7 @@ from agents.deliveries import (
     heard,
 )
 from streams.clock import new_id
-from streams.postgres.connecting import CONNECT_SECONDS, Connection, told
+from streams.postgres.connecting import pool, told
 from streams.postgres.queries import sql
 
 #: One statement; a database that takes longer counts as away.
@@ -78,21 +76,14 @@ class Store:
         self._pool: Any = None
 
     async def __aenter__(self) -> Self:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn, min_size=0, max_size=_CONNECTIONS_MAX, timeout=CONNECT_SECONDS,
-                connection_class=Connection,
-                command_timeout=ANSWERS_WITHIN_S,
-                server_settings={
-                    "application_name": "orderflow-callbacks", "timezone": "UTC", "jit": "off",
-                    "idle_in_transaction_session_timeout": str(_IDLE_MS),
-                    # A crash of the server may forget the last attempts: they are made again, under
-                    # the same ids, as after any crash.
-                    "synchronous_commit": "off",
-                },
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001  `told` sorts them
-            raise told(error) from None  # the cause may repeat the address
+        self._pool = await pool(
+            self._dsn, name="orderflow-callbacks", at_most=_CONNECTIONS_MAX,
+            answers_within_s=ANSWERS_WITHIN_S,
+            idle_in_transaction_session_timeout=str(_IDLE_MS),
+            # A crash of the server may forget the last attempts: they are made again, under the
+            # same ids, as after any crash.
+            synchronous_commit="off",
+        )  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:
