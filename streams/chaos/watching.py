@@ -7,16 +7,15 @@ Promise: a slope that was seen for less than `SEEN_S` is not told: it would be n
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.bench.processes import files_open, memory_mib
 from streams.chaos.crew import Crew, Worker
 from streams.readiness import HERE
 
@@ -24,8 +23,7 @@ from streams.readiness import HERE
 LOOK_EVERY_S, WARM_AFTER_S = 5.0, 60.0
 #: All processes of a kind together were seen for so long, or nothing is said of their slope, s.
 SEEN_S = 600.0
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_MB, _HOUR_S = 10**6, 3_600.0
+_HOUR_S = 3_600.0
 _ANSWERS_WITHIN = aiohttp.ClientTimeout(total=10)
 
 
@@ -35,7 +33,7 @@ class Look(NamedTuple):
     kind: str
     pid: int
     at_s: float
-    resident_mb: float
+    resident_mib: float
     files: int
 
 
@@ -46,9 +44,9 @@ class Slope(NamedTuple):
     processes: int
     #: Of all processes together, warm, s.
     seen_s: float
-    resident_mb_max: float
+    resident_mib_max: float
     files_max: int
-    mb_an_hour: float | None
+    mib_an_hour: float | None
     files_an_hour: float | None
 
 
@@ -70,20 +68,14 @@ class Footprints:
         """Look once at whoever is warm."""
         for worker in self._crew.all:
             if (pid := worker.pid) and now_s - self._born.setdefault(pid, now_s) >= WARM_AFTER_S:
-                with suppress(OSError):  # it has just ended
-                    self.looks.append(Look(worker.kind, pid, now_s, *_taken(pid)))
+                resident_mib, files = memory_mib(pid), files_open(pid)
+                if resident_mib is not None and files is not None:  # else it has just ended
+                    self.looks.append(Look(worker.kind, pid, now_s, resident_mib, files))
 
     def slopes(self) -> list[Slope]:
         """Return how each kind of process grew."""
         kinds = sorted({look.kind for look in self.looks})
         return [slope(kind, [look for look in self.looks if look.kind == kind]) for kind in kinds]
-
-
-def _taken(pid: int) -> tuple[float, int]:
-    """Return what the process takes: resident memory, MB, and open files."""
-    there = Path(f"/proc/{pid}")
-    pages = int((there / "statm").read_text("ascii").split()[1])
-    return pages * _PAGE_BYTES / _MB, len(os.listdir(there / "fd"))  # noqa: PTH208  counted only
 
 
 def slope(kind: str, looks: Sequence[Look]) -> Slope:
@@ -98,9 +90,9 @@ def slope(kind: str, looks: Sequence[Look]) -> Slope:
         kind,
         len(lives),
         round(seen_s),
-        round(max(look.resident_mb for look in looks), 1),
+        round(max(look.resident_mib for look in looks), 1),
         max(look.files for look in looks),
-        round(_an_hour(lives, "resident_mb"), 2) if told else None,
+        round(_an_hour(lives, "resident_mib"), 2) if told else None,
         round(_an_hour(lives, "files"), 2) if told else None,
     )
 
@@ -120,10 +112,10 @@ def told(slopes: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield a line a kind of process, for a person."""
     for each in slopes:
         seen = f"{each['processes']} of kind {each['kind']}, {each['seen_s'] / 60:,.0f} min warm"
-        most = f"at most {each['resident_mb_max']:,.0f} MB, {each['files_max']} files"
+        most = f"at most {each['resident_mib_max']:,.0f} MiB, {each['files_max']} files"
         grows = "too short for a slope"
-        if each["mb_an_hour"] is not None:
-            grows = f"{each['mb_an_hour']:+,.1f} MB/h, {each['files_an_hour']:+,.1f} files/h"
+        if each["mib_an_hour"] is not None:
+            grows = f"{each['mib_an_hour']:+,.1f} MiB/h, {each['files_an_hour']:+,.1f} files/h"
         yield f"Memory and files: {grows}; {most} ({seen})."
 
 
