@@ -372,6 +372,26 @@ def pages(
 
 
 @app.command(
+    epilog="Examples:\n\n$ orderflow bench live\n\n"
+    "$ orderflow bench live --pages 40 --rate 20 --json | tail -1"
+)
+def live(
+    *,
+    pages: Annotated[
+        int, typer.Option("--pages", min=1, max=1_500, help="Open pages, each of an order.")
+    ] = 500,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Messages a second.")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Keep pages open: how soon each is told of what a platform says of its order."""
+    from streams.bench.live import Job, measure
+    from streams.bench.showing import told
+
+    job = Job(pages=pages, rate=rate)
+    _show(lambda settings, say: measure(settings, job, say), told, as_json=as_json)
+
+
+@app.command(
     epilog="Examples:\n\n$ orderflow bench figures\n\n"
     "$ orderflow bench figures --busiest 5000 --orders 500 --days 3 --json | tail -1"
 )

@@ -27,6 +27,7 @@ from streams.bench.broker import broker, environment, installation
 from streams.bench.processes import Child, cpu_s, listener, machine, peak_mib
 from streams.clock import now_ms
 from streams.postgres.addresses import reader_of
+from streams.readiness import free_ports
 from streams.reference import apply
 from streams.settings import Settings
 from streams.topics import REFERENCE
@@ -66,7 +67,7 @@ async def measure(settings: Settings, job: Job, progress: Progress) -> dict[str,
     its = installation(settings, "availability")
     async with broker(its, [REFERENCE]), _filled(its, job.skus, progress):
         await apply(its, [_SHOP], prune=False)
-        port = _free_port()
+        port = free_ports(1)[0]
         argv = (sys.executable, "-m", "streams.cli", "availability", "--port", str(port))
         with Child("availability", argv, environment(its)) as server:
             await _listening(server, port)
@@ -139,12 +140,6 @@ async def _empty(its: Settings) -> None:
             await client.unlink(*keys[first : first + _FILL])
     finally:
         await client.aclose()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def _listening(server: Child, port: int) -> None:

@@ -127,11 +127,11 @@ async def _paced(
 ) -> dict[str, Any]:
     orders = int(job.rate * (WARM_S + job.seconds))
     bought = _trade(orders, job.rate, job.skus)
-    with _workers(env, job) as workers:
-        await _receive(its, bought, progress)
+    with workers_of(env, job.workers) as workers:
+        await receive(its, bought, progress)
         before = _cpu(workers, its)
         with _feed(env, bought) as feed, _burst(its, job, bought) as bursting:
-            await _arrived(its, orders, progress, workers.check, feed.ended)
+            await arrived(its, orders, progress, workers.check, feed.ended)
             said = await bursting if bursting else {}
         used = _used(before, _cpu(workers, its), orders)
         memory = _memory(workers)
@@ -156,16 +156,16 @@ async def _drained(
     its: Settings, env: Mapping[str, str], job: Job, progress: Progress
 ) -> dict[str, Any]:
     bought = _trade(job.backlog, 0, job.skus)
-    with _workers(env, job) as workers:
-        await _receive(its, bought, progress)
+    with workers_of(env, job.workers) as workers:
+        await receive(its, bought, progress)
     progress(f"{job.backlog:,} orders are put on the raw topics")
     with _feed(env, bought) as feed:
         await asyncio.to_thread(feed.wait)
-    with _workers(env, job) as workers:
+    with workers_of(env, job.workers) as workers:
         # What it takes to start is not part of the rate: count from the first rows on.
-        done = await _arrived(its, 1, progress, workers.check)
+        done = await arrived(its, 1, progress, workers.check)
         before = _cpu(workers, its)
-        await _arrived(its, job.backlog, progress, workers.check)
+        await arrived(its, job.backlog, progress, workers.check)
         used = _used(before, _cpu(workers, its), max(1, job.backlog - done))
         memory = _memory(workers)
     found = await _ask(its, DRAINED)
@@ -204,9 +204,10 @@ def _trade(orders: int, rate: float, skus: int) -> Trade:
     return Trade(orders=orders, rate=rate, skus=skus, scarce=0, unpaid=True, hold_for_s=3600)
 
 
-def _workers(env: Mapping[str, str], job: Job) -> Child:
+def workers_of(env: Mapping[str, str], count: int = 1) -> Child:
+    """Return *count* supervised workers of each kind, as a box of two cores runs them."""
     roles = [word for group in LAYOUT for word in ("--roles", group)]
-    argv = (sys.executable, "-m", "streams.cli", "worker", *roles, "--slots", str(job.workers))
+    argv = (sys.executable, "-m", "streams.cli", "worker", *roles, "--slots", str(count))
     return Child("the workers", argv, env)
 
 
@@ -219,7 +220,7 @@ def _feed(env: Mapping[str, str], bought: Trade) -> Child:
     return Child("the feed", (sys.executable, "-m", "streams.cli", "feed", *flat, "--unpaid"), env)
 
 
-async def _receive(its: Settings, bought: Trade, progress: Progress) -> None:
+async def receive(its: Settings, bought: Trade, progress: Progress) -> None:
     """Wait for the workers, and receive what the orders will ask for."""
     progress("the workers start, and stock is received")
     await commanding.ask(
@@ -232,7 +233,7 @@ async def _receive(its: Settings, bought: Trade, progress: Progress) -> None:
     )
 
 
-async def _arrived(
+async def arrived(
     its: Settings, orders: int, progress: Progress, *checks: Callable[[], object]
 ) -> int:
     """Wait until so many *orders* have their verdict in PostgreSQL; return how many have."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import create_connection, create_server
+from socket import create_connection
 from statistics import median
 from typing import Any
 
@@ -24,6 +24,7 @@ from streams.bench.broker import Broker, NotAnswered, broker, environment, insta
 from streams.bench.processes import Child, cpu_s, listener, machine
 from streams.bench.pusher import PLATFORM, SECRET, SHOP, WARM_S
 from streams.gateway.door import platforms
+from streams.readiness import free_ports
 from streams.settings import Settings
 from streams.topics import RAW, raw
 
@@ -81,7 +82,7 @@ async def _ours(its: Settings, job: Job, connected: Broker, local: int | None) -
         shops = Path(folder) / "shops.toml"
         shops.touch(0o600)
         shops.write_text(_SHOPS)
-        port = _free_port()
+        port = free_ports(1)[0]
         argv = (sys.executable, "-m", "streams.cli", "gateway", "--port", str(port))
         env = {**environment(its), "ORDERFLOW_SHOPS_FILE": str(shops)}
         with Child("the gateway", argv, env) as serving:
@@ -93,7 +94,7 @@ async def _ours(its: Settings, job: Job, connected: Broker, local: int | None) -
 
 
 def _bare(job: Job, local: int | None) -> Mapping[str, Any]:
-    port = _free_port()
+    port = free_ports(1)[0]
     argv = (sys.executable, "-m", "streams.bench.bare_starlette", str(port))
     with Child("bare Starlette", argv, {}) as serving:
         return _pushed(serving, port, job, local)
@@ -137,11 +138,6 @@ def _until_listening(serving: Child, port: int) -> None:
             if time.monotonic() > deadline:
                 raise NotAnswered(f"{serving.name} does not listen") from None
             time.sleep(_POLL_S)
-
-
-def _free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _medians(runs: Sequence[Mapping[str, Any]], suffix: str) -> dict[str, Any]:

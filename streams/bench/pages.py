@@ -14,7 +14,6 @@ were looked into.
 import asyncio
 import http.client
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -40,8 +39,8 @@ from streams.console.serving import lasting
 from streams.operations.rights import Role
 from streams.postgres.connecting import connect
 from streams.postgres.queries import sql
+from streams.readiness import HERE, free_ports, is_ready
 from streams.settings import Settings
-from streams.web.health import READYZ
 
 #: So much of the disk has to be free, and so much more for each order.
 FREE_BYTES_MIN, ORDER_BYTES = 5 * 1024**3, 8 * 1024
@@ -181,13 +180,11 @@ async def measure(
         filled_s = time.monotonic() - began
         day = datetime.now(ZoneInfo(its.company_zone)).date() - timedelta(days=1)
         of = Stock(job.orders, skus, Random(1), day)  # noqa: S311  the same pages each time
-        token = await _signed_in(its)
-        port = _free_port()
-        argv = (sys.executable, "-m", "streams.cli", "console", "--port", str(port))
-        own = {**env, "ORDERFLOW_CONSOLE_COOKIES_SECURE": "false"}
-        with Child("the console", argv, own) as console:
+        (token,) = await signed_in(its, "bench")
+        port = free_ports(1)[0]
+        with the_console(env, port) as console:
             progress("the console starts")
-            await _ready(port, console)
+            await until_ready(port, console)
             pages = await asyncio.to_thread(_asked, port, token, job.asks, of, progress)
         progress("its statements are explained")
         plans = await _explained(_secret(its.postgres_reader), of)
@@ -219,39 +216,40 @@ def _secret(said: Any) -> str:
     return str(said.get_secret_value())
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
-
-
 # --- asking ---------------------------------------------------------------------------------------
 
 
-async def _signed_in(its: Settings) -> str:
-    """Make a user of the role, and return the token of a session that counts."""
+async def signed_in(its: Settings, *names: str) -> list[str]:
+    """Make users of the role with these *names*; return of each the token of a session."""
     async with Accounts(_secret(its.postgres_console), lasting(its)) as accounts:
         await accounts.first()  # the console would make one, and print a password
-        password = await accounts.add("bench", _ROLE, "bench") or ""
-        person = await accounts.attempt("bench", "127.0.0.1")
-        found = await accounts.log_in(person, password)
-        if found is None:
-            raise NotAnswered("the user that was made just now cannot log in")
-        token, session = found
-        if not await accounts.change_password(session, password, password[::-1], "127.0.0.1"):
-            raise NotAnswered("the user that was made just now cannot choose a password")
-        return token
+        return [await _signed_in(accounts, name) for name in names]
 
 
-async def _ready(port: int, console: Child) -> None:
+async def _signed_in(accounts: Accounts, name: str) -> str:
+    password = await accounts.add(name, _ROLE, "bench") or ""
+    person = await accounts.attempt(name, HERE)
+    found = await accounts.log_in(person, password)
+    if found is None:
+        raise NotAnswered("the user that was made just now cannot log in")
+    token, session = found
+    if not await accounts.change_password(session, password, password[::-1], HERE):
+        raise NotAnswered("the user that was made just now cannot choose a password")
+    return token
+
+
+def the_console(env: Mapping[str, str], port: int) -> Child:
+    """Return the console's process on *port*, not yet started."""
+    argv = (sys.executable, "-m", "streams.cli", "console", "--port", str(port))
+    return Child("the console", argv, {**env, "ORDERFLOW_CONSOLE_COOKIES_SECURE": "false"})
+
+
+async def until_ready(port: int, console: Child) -> None:
+    """Wait until its pages can be shown; raises NotAnswered, ProcessEnded."""
     until = time.monotonic() + _READY_S
     while time.monotonic() < until:
         console.check()
-        try:
-            status, _ = await asyncio.to_thread(_get, _connection(port), READYZ, "")
-        except OSError:
-            status = 0
-        if status == http.HTTPStatus.OK:
+        if await is_ready(port):
             return
         await asyncio.sleep(_POLL_S)
     raise NotAnswered(f"the console was not ready within {_READY_S:.0f} s")

@@ -283,6 +283,19 @@ def looked_at(to: "Console", figures: Mapping[str, Any]) -> None:
     _on(to, figures)
 
 
+def told(to: "Console", figures: Mapping[str, Any]) -> None:
+    """Show `bench live`."""
+    shown = table(
+        f"From a platform's message to its open page, {cell(figures['pages'])} of them open",
+        "#messages/s", "#p50, ms", "#p99, ms", "#max, ms", "#cores of the console",
+    )  # fmt: skip
+    names = ("rate", "p50_ms", "p99_ms", "max_ms")
+    cores = _hundredths(figures["console_cores"])
+    shown.add_row(*(cell(figures[name]) for name in names), cores)
+    to.print(shown)
+    _on(to, figures)
+
+
 def figured(to: "Console", figures: Mapping[str, Any]) -> None:
     """Show `bench figures`."""
     shown = table(

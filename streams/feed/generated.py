@@ -61,7 +61,7 @@ async def feed(
                 await sender.dispatch()
                 progress(tally.fed(sender))
                 await asyncio.sleep(max(wait_s, _TICK_S))
-            await sender.send(_message(said))
+            await sender.send(message(said))
             tally.count(said)
         await sender.flush()
         fed = tally.fed(sender)
@@ -102,7 +102,8 @@ class _Pace:
         return said.due_s - (time.monotonic() - self._began)
 
 
-def _message(said: Statement) -> Raw:
+def message(said: Statement) -> Raw:
+    """Return *said* as its platform would write it."""
     draft = said.draft
     about = {
         "order": said.key,

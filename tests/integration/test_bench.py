@@ -210,6 +210,13 @@ def test_a_worker_joins_and_goes_and_every_command_is_answered_once(stack: dict[
     assert {"alone_pause_ms", "joining_pause_ms", "leaving_pause_ms", "machine"} <= found.keys()
 
 
+def test_every_open_page_is_told_of_what_its_platform_says(stack: dict[str, str]):
+    found = bench(stack, "live", "--pages", "25", "--rate", "25")
+
+    assert found["pages"] == 25, "more than one user may have open"
+    assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+
+
 def test_every_page_of_the_console_is_asked_for_and_every_statement_explained(
     stack: dict[str, str],
 ):
