@@ -58,12 +58,25 @@ def refused_unheard(
     return Refusal.TOO_LARGE if len(kept) >= most else None
 
 
+def forgotten_at(answers: Sequence[Answer]) -> int:
+    """Return when the last of these, at least one, is too old to be asked again, ms."""
+    return max(_time_in(answer.id) for answer in answers) + REMEMBER_MS + 1
+
+
 def asked_at(command_id: str, at_ms: int) -> int:
     """
-    Return the time in a command's id, ms: the first 48 bits of a UUIDv7 (RFC 9562, 5.7).
+    Return the time in a command's id, ms.
 
     Raises MalformedPayload when it is no UUIDv7, or lies a day or more after *at_ms*.
     """
+    asked_ms = _time_in(command_id)
+    if asked_ms > at_ms + REMEMBER_MS:
+        raise MalformedPayload("id", f"{command_id} carries a time more than a day ahead")
+    return asked_ms
+
+
+def _time_in(command_id: str) -> int:
+    """Return the first 48 bits of a UUIDv7 (RFC 9562, 5.7). Raises MalformedPayload."""
     digits = command_id.replace("-", "")
     try:
         asked_ms = int(digits[:12], 16)
@@ -73,6 +86,4 @@ def asked_at(command_id: str, at_ms: int) -> int:
         asked_ms = 0
     if not good:
         raise MalformedPayload("id", f"{command_id!r} is not a UUIDv7")
-    if asked_ms > at_ms + REMEMBER_MS:
-        raise MalformedPayload("id", f"{command_id} carries a time more than a day ahead")
     return asked_ms

@@ -173,6 +173,11 @@ class Order(Struct, array_like=True, kw_only=True, gc=False):
     parcels: tuple[Parcel, ...] = ()
 
     @property
+    def is_heard(self) -> bool:
+        """A platform has spoken of it; else the row is what operators were told, for a day."""
+        return self.version > 0
+
+    @property
     def goal(self) -> Goal:
         """What the order's status wants of the stock."""
         return GOALS[self.status]

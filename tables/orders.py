@@ -36,7 +36,6 @@ from schemas.orders import (
 )
 from tables.answers import (
     Answer,
-    asked_at,
     digest_of,
     refused_unheard,
     remembered,
@@ -89,7 +88,8 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
     key = order_row_key(said.key)
     row: Order | None = rows.get(key)
     check_units(said.lines)
-    order = copy(row) if row is not None else _first_seen(said)
+    order = copy(row) if row is not None and row.is_heard else _first_seen(said, row)
+    is_first = not order.is_heard
     telling = Telling(order, at_ms, command.source.cause)
     before_goal, before_lines, before_personal = order.goal, order.lines, _personal(order)
     taken = _take(order, said, command)
@@ -105,7 +105,7 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
         telling.details()
     if order.lines is not before_lines and order.unmapped and (row is None or not row.unmapped):
         order.since_ms, order.reminded = at_ms, 0
-    if row is None and _is_adopted(said, command.policy):
+    if is_first and _is_adopted(said, command.policy):
         order.demands = adopted(order)
     paid_now = order.goal in PAID_GOALS and before_goal not in PAID_GOALS
     if paid_now and not order.undecided:
@@ -114,8 +114,15 @@ def _observe(rows: Rows, command: ObserveOrder, at_ms: int) -> Decision:
     return {key: order}, telling.said
 
 
-def _first_seen(said: Statement) -> Order:
-    return Order(key=said.key, platform=said.platform, shop=said.shop, order_id=said.order_id)
+def _first_seen(said: Statement, asked: Order | None) -> Order:
+    """Return the order as nobody has spoken of it yet; what operators were told stays told."""
+    return Order(
+        key=said.key,
+        platform=said.platform,
+        shop=said.shop,
+        order_id=said.order_id,
+        answers=asked.answers if asked is not None else (),
+    )
 
 
 def _take(order: Order, said: Statement, command: ObserveOrder) -> set[str]:
@@ -263,6 +270,8 @@ def _remind(rows: Rows, command: RemindOrder, at_ms: int) -> Decision:
     due = None if row is None else due_ms(row)
     if row is None or due is None or due != command.due_ms or at_ms < due:
         return {}, []
+    if not row.is_heard:
+        return {key: None}, []
     if deadline_ms(row) is not None:
         return {}, []
     order = copy(row)
@@ -275,12 +284,9 @@ def _remind(rows: Rows, command: RemindOrder, at_ms: int) -> Decision:
 
 
 def _operate(rows: Rows, command: OperatorOrderCommand, at_ms: int) -> Decision:
-    """Answer an operator once: the same id gets the same answer, yes or no."""
+    """Answer an operator once: the same id gets the same answer, yes or no, heard of or not."""
     key = order_row_key(command.order)
-    row: Order | None = rows.get(key)
-    if row is None:
-        asked_at(command.id, at_ms)
-        return {}, [_told(command, Refusal.UNKNOWN_ORDER, 0, at_ms)]
+    row: Order = rows.get(key) or _unheard(command.order)
     kept = remembered(row.answers, at_ms)
     digest = digest_of(command)
     before = told_before(kept, command.id, digest)
@@ -291,14 +297,27 @@ def _operate(rows: Rows, command: OperatorOrderCommand, at_ms: int) -> Decision:
         return {}, [_told(command, unheard, 0, at_ms)]
     order = copy(row)
     telling = Telling(order, at_ms, command.id)
-    if isinstance(command, ReturnGoods):
-        refusal, left = _take_back(order, command, telling)
-    elif isinstance(command, ShipOrder):
-        refusal, left = ship(order, command, telling)
-    else:
-        refusal, left = _settle(order, command, telling, at_ms), 0
+    refusal, left = _done(order, command, telling, at_ms)
     order.answers = (*kept, Answer(command.id, digest, refusal, left))
     return {key: order}, [*telling.said, _told(command, refusal, left, at_ms)]
+
+
+def _unheard(key: str) -> Order:
+    """Return the row of an order that only operators have spoken of; it lasts as they may ask."""
+    return Order(key=key, platform="", shop="", order_id="")
+
+
+def _done(
+    order: Order, command: OperatorOrderCommand, telling: Telling, at_ms: int
+) -> tuple[Refusal | None, int]:
+    """Do what an operator asks for; return why not, and what is left to return."""
+    if not order.is_heard:
+        return Refusal.UNKNOWN_ORDER, 0
+    if isinstance(command, ReturnGoods):
+        return _take_back(order, command, telling)
+    if isinstance(command, ShipOrder):
+        return ship(order, command, telling)
+    return _settle(order, command, telling, at_ms), 0
 
 
 def _take_back(order: Order, command: ReturnGoods, telling: Telling) -> tuple[Refusal | None, int]:

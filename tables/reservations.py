@@ -34,6 +34,7 @@ from schemas.orders import (
     StockAnswered,
 )
 from schemas.stock import Verb
+from tables.answers import forgotten_at
 from tables.lifecycle import PAID_GOALS, Goal
 from tables.order_rows import HOLDING, IN_STOCK, Demand, Held, Order
 from tables.telling import Telling
@@ -508,6 +509,8 @@ def deadline_ms(order: Order) -> int | None:
 
 def due_ms(order: Order) -> int | None:
     """Return when this order has to be looked at again: a deadline, or a budget that is spent."""
+    if not order.is_heard:
+        return forgotten_at(order.answers)
     if order.waits_for_answer:
         return order.since_ms + ANSWER_WITHIN_MS * (order.reminded + 1)
     if order.deadline_ms is not None:

@@ -14,11 +14,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from msgspec import msgpack
 
 from agents.letters import PREFIX_BYTES
@@ -120,10 +122,12 @@ async def shared(its: Settings, workers: int, check: Callable[[], None]) -> None
         async with asyncio.timeout(_JOINS_WITHIN_S):
             while True:
                 check()
-                (answer,) = await admin.describe_consumer_groups([group])
-                ((_, _, state, _, _, members, *_),) = answer.groups
-                if state == "Stable" and len(members) == workers:
-                    return
+                # A broker that has just begun names no coordinator until its own topic is there.
+                with suppress(GroupCoordinatorNotAvailableError):
+                    (answer,) = await admin.describe_consumer_groups([group])
+                    ((_, _, state, _, _, members, *_),) = answer.groups
+                    if state == "Stable" and len(members) == workers:
+                        return
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise NotAnswered(

@@ -7,7 +7,7 @@ tests. `whole` has every fault once. `deep` is `whole` over and over, each part 
 own. `soak` draws faults at random for as long as one likes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -88,6 +88,13 @@ def parts(plan: str, seed: int, soak_s: float = 0.0) -> list[Part]:
     if not names:
         raise UnknownPlan(f"Name a plan, one of {', '.join(PLANS)}, or faults.")
     return [_part("chosen", seed, names)]
+
+
+def chosen(parts: Sequence[Part], numbers: Sequence[int]) -> list[Part]:
+    """Return those of *parts* that *numbers* name, from 1 on; all where there are none."""
+    if missing := [number for number in numbers if number > len(parts)]:
+        raise UnknownPlan(f"There is no part {missing[0]}; this plan has {len(parts)}.")
+    return [part for nth, part in enumerate(parts, 1) if not numbers or nth in numbers]
 
 
 def _part(name: str, seed: int, faults: list[str]) -> Part:

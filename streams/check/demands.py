@@ -137,16 +137,12 @@ def compare_orders(
         seen.add(order)
         story = orders.stories.get(order)
         if story is None:
-            claims["I8"].wrong(
-                f"{order} in the changelog", "no row: nothing was ever told", "a row"
-            )
-        else:
-            _compare_story(claims, order, story, said)
+            _only_asked(claims, order, said, stock)
+            continue
+        _compare_story(claims, order, story, said)
         wanted |= _demands(claims, order, said, stock)
-        kept = story is not None and story.kept
-        _goal(claims, order, said, is_partial=kept or statements.is_partial(order))
-        if story is not None:
-            _returns(claims, order, story, said, stock)
+        _goal(claims, order, said, is_partial=story.kept or statements.is_partial(order))
+        _returns(claims, order, story, said, stock)
     for order in orders.stories.keys() - seen:
         claims["I8"].wrong(f"{order} in the changelog", "a row", "none")
     for sku, order, hold in stock.live_holds():
@@ -156,11 +152,25 @@ def compare_orders(
     claims["I8"].figures["order_rows"] += len(seen)
 
 
-def _compare_story(claims: Claims, order: str, story: Story | None, said: Sequence[Any]) -> None:
+def _only_asked(claims: Claims, order: str, said: Sequence[Any], stock: StockFold) -> None:
+    """The row of an order that nothing was told of is what operators were answered, and no more."""
+    claim, where = claims["I8"], f"{order} in the changelog, of which nothing was ever told"
+    claim.same(f"{where}: key", order, said[_AT["key"]])
+    more = [
+        name
+        for name, value in zip(ORDER_FIELDS, said, strict=False)
+        if value and name not in ("key", "policy", "answers")
+    ]
+    answers = said[_AT["answers"]]
+    if more or not answers:
+        claim.wrong(where, "answers to operators only", ", ".join(more) or "none")
+    for command, _, refusal, _ in answers:
+        told = stock.answers.get(command)
+        claim.same(f"{where}: the answer to {command}", told and told[1], refusal)
+
+
+def _compare_story(claims: Claims, order: str, story: Story, said: Sequence[Any]) -> None:
     claim = claims["I8"]
-    if story is None:
-        claim.wrong(f"{order} in the changelog", "no row: nothing was ever told", "a row")
-        return
     pairs: dict[str, tuple[Any, Any]] = {
         "key": (order, said[_AT["key"]]),
         "platform, shop and id": (order, ":".join(said[1:4])),

@@ -22,6 +22,7 @@ from streams.check.words import (
     PATHS,
     RETURNS,
     SHORTFALL,
+    UNHEARD,
 )
 
 _pack = msgpack.Encoder().encode
@@ -128,6 +129,8 @@ class StockFold:
         self.ignored: Counter[tuple[Any, ...]] = Counter()
         #: Command id -> (sku, refusal, available, at_ms) of its first answer.
         self.answers: dict[str, tuple[Any, ...]] = {}
+        #: Command id -> the refusal, if any, of its first answer that decided it.
+        self._decided: dict[str, str | None] = {}
         #: (sku, version) -> (at_ms, before, shortfall, held, cause).
         self.shortfalls: dict[tuple[str, int], tuple[Any, ...]] = {}
 
@@ -373,6 +376,9 @@ class StockFold:
         else:
             said = (event["sku"], event["refusal"], event["available"], event["at_ms"])
         self.answers.setdefault(command, said)
+        if said[1] not in UNHEARD:
+            first = self._decided.setdefault(command, said[1])
+            self._claims["I6"].same(f"the answer to {command}, whenever asked", first, said[1])
 
     def live_holds(self) -> Iterable[tuple[str, str, Hold]]:
         """Yield SKU, order and hold of everything that is held."""

@@ -83,6 +83,8 @@ def may_follow(before: str | None, after: str | None) -> bool:
 STILL_HELD = frozenset({"asking", "reserved", "partial"})
 #: Where a demand stands -> the bucket in which its units are held; absent: it holds nothing.
 HELD_IN = {"locked": "locked", "occupied": "occupied"}
+#: Refusals of a command that was not looked at: they decide nothing, so nothing has to stand.
+UNHEARD = frozenset({"too_old", "too_large", "id_reused", "bug"})
 
 # --- layouts: the places of fields in MessagePack arrays ------------------------------------------
 

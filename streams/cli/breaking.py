@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
             "orderflow chaos --plan slice --seed 7",
             "orderflow chaos --plan broker-kill,stop-30 --orders 5000",
             "orderflow chaos --plan deep --results deep.jsonl   (goes on where it was left)",
+            "orderflow chaos --plan deep --seed 7 --part 3 --part 4   (others have the rest)",
             "orderflow chaos --plan soak --for 1440",
             "orderflow chaos --list",
         ),
@@ -45,6 +46,10 @@ def chaos(
     ] = "whole",
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Play that run again; else one is drawn.")
+    ] = None,
+    only: Annotated[
+        list[int] | None,
+        typer.Option("--part", min=1, help="This part of the plan; again for each. Else all."),
     ] = None,
     orders: Annotated[
         int | None, typer.Option("--orders", min=100, help="So many in each part of the plan.")
@@ -81,7 +86,7 @@ def chaos(
     from streams.chaos import plans
 
     drawn = secrets.randbelow(1 << 30) if seed is None else seed
-    parts = plans.parts(plan, drawn, minutes * 60)
+    parts = plans.chosen(plans.parts(plan, drawn, minutes * 60), only or ())
     outcomes = _played(parts, orders, results, keep=keep, as_json=as_json)
     ok = all(each["ok"] for each in outcomes)
     if as_json:

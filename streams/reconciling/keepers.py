@@ -153,8 +153,8 @@ class Keepers:
         return {place: part.fault for place, part in self._parts.items() if part.fault}
 
     def orders(self) -> dict[str, Order]:
-        """Return the order keeper's rows."""
-        return {row.key: row for _, row in self._rows("orders")}
+        """Return the order keeper's rows, but of orders that only operators have spoken of."""
+        return {row.key: row for _, row in self._rows("orders") if row.is_heard}
 
     def kept(self) -> dict[str, Kept]:
         """Return the stock keeper's rows, SKU by SKU."""

@@ -21,7 +21,7 @@ from schemas.orders import (
     StockAnswered,
 )
 from schemas.stock import ConfirmHold
-from tables.order_rows import Held
+from tables.order_rows import Held, order_row_key
 from tables.reservations import ANSWER_WITHIN_MS, MAPPED_WITHIN_MS, due_ms, wake
 from tests.builders import HOLD_FOR, T0, a_line, a_statement, an_id, observe, receive
 from tests.flows.test_reservation_flow import CHAIR, LAMP, RUG, a_house, buckets, hear
@@ -328,6 +328,48 @@ def test_a_return_to_an_order_or_sku_nobody_knows_is_refused():
 
     assert give(house, LAMP, 1, order="taobao:lamps:404") is Refusal.UNKNOWN_ORDER
     assert give(house, "garish-lamp", 1) is Refusal.UNKNOWN_ORDER
+
+
+def test_an_id_that_was_refused_for_an_unknown_order_stays_refused_once_the_order_comes():
+    house = a_house(GARISH_LAMP=5)
+    mine = an_id()
+    assert give(house, LAMP, 1, id=mine) is Refusal.UNKNOWN_ORDER
+    assert give(house, LAMP, 2, id=mine) is Refusal.ID_REUSED
+    hear(house, a_statement(SHIPPED, a_line(LAMP, 4), at=1))
+
+    assert give(house, LAMP, 1, id=mine) is Refusal.UNKNOWN_ORDER, "the same id, the same answer"
+    assert give(house, LAMP, 1) is None
+    assert house.balance(LAMP).on_hand == 2
+
+
+def test_an_order_that_operators_asked_about_first_is_adopted_all_the_same():
+    house = a_house(GARISH_LAMP=5)
+    assert give(house, LAMP, 1) is Refusal.UNKNOWN_ORDER
+
+    hear(house, a_statement(SHIPPED, a_line(LAMP, 2), created=-1), go_live_ms=T0)
+
+    assert (house.order().reservation, house.order().version) == ("adopted", 2)
+    assert (house.order().shop, house.order().order_id) == ("lamps", "1001")
+
+
+def test_answers_about_an_order_that_never_came_are_forgotten_after_a_day():
+    house, mine = a_house(GARISH_LAMP=5), an_id()
+    give(house, LAMP, 1, id=mine)
+    reminder, due = wake(house.order()), due_ms(house.order())
+    assert due is not None
+    house.now_ms = due - 1
+    house.tell(reminder)
+    house.settle()
+    assert give(house, LAMP, 1, id=mine) is Refusal.UNKNOWN_ORDER
+
+    house.now_ms = due
+    house.tell(reminder)
+    house.settle()
+
+    assert house.row("orders", order_row_key(ORDER)) is None
+    assert give(house, LAMP, 1, id=mine) is Refusal.TOO_OLD
+    assert house.row("orders", order_row_key(ORDER)) is None
+    assert not house.order_events()
 
 
 def test_t15_reserve_pay_ship_and_return_restores_every_bucket():

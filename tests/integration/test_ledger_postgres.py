@@ -252,21 +252,21 @@ async def test_a_server_process_that_dies_under_a_write_costs_nothing(database: 
     sink = await a_sink(database, frames(house))
     killed, prepared = 0, sink.prepare(frames(house))
 
-    for attempt in range(40):
-        writing = asyncio.create_task(sink.put(prepared))
-        await asyncio.sleep(0.002 * attempt)
-        async with database.connected("ledger") as killer:
+    async with database.connected("ledger") as killer:
+        for attempt in range(40):
+            writing = asyncio.create_task(sink.put(prepared))
+            await asyncio.sleep(0.002 * attempt)
             await killer.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = 'orderflow-ledger'"
             )
-        try:
-            await writing
-            break
-        except LedgerUnavailable:
-            killed += 1
-    else:
-        await sink.put(prepared)
+            try:
+                await writing
+                break
+            except LedgerUnavailable:
+                killed += 1
+        else:
+            await sink.put(prepared)
     await close(sink)
 
     assert killed > 0

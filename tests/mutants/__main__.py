@@ -19,6 +19,9 @@ from tests.mutants.table import MUTANTS, Mutant
 
 def main() -> int:
     """Print one row a bug; return the exit code."""
+    if "--help" in sys.argv:
+        print(__doc__)
+        return 0
     cheap = "--cheap" in sys.argv
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     print("| bug | its guard | caught by | where |\n| --- | --- | --- | --- |")

@@ -414,6 +414,21 @@ MUTANTS: tuple[Mutant, ...] = (
         Simulation(town=47),
     ),
     Mutant(
+        "what was asked of an order nobody has heard of is forgotten",
+        0,
+        "the same, where there is no order yet whose row could remember it",
+        ("I6",),
+        (
+            Edit(
+                "tables/orders.py",
+                "    return {key: order}, [*telling.said, _told(command, refusal, left, at_ms)]\n",
+                "    changes: dict[bytes, Any] = {key: order} if row.is_heard else {}\n"
+                "    return changes, [*telling.said, _told(command, refusal, left, at_ms)]\n",
+            ),
+        ),
+        Simulation(town=2),
+    ),
+    Mutant(
         "letter numbers begin anew with the process",
         0,
         "the counters of letters are part of what a commit writes and recovery reads",

@@ -16,7 +16,7 @@ from agents.letters import PREFIX
 from schemas.orders import Status
 from streams.check.report import Finding
 from streams.check.wire import PREFIX_BYTES, STATE_KEY
-from streams.check.words import may_follow
+from streams.check.words import ORDER_FIELDS, may_follow
 from tests.builders import a_line, receive
 from tests.rules.test_check_world import RAW, Day, Evidence, a_day
 from tests.simulation import Record
@@ -413,6 +413,52 @@ def test_a_log_that_does_not_begin_at_zero_cannot_be_folded(day: Evidence) -> No
 # --- I6: legal history ----------------------------------------------------------------------------
 
 
+def test_an_answer_that_changes_when_it_is_asked_for_again_is_found(day: Evidence) -> None:
+    _, record, event = [
+        (log, record, event)
+        for log, record in records(day, "order-events")
+        if (event := json.decode(record.value or b""))["order"].endswith(":998")
+        and event["event"] == "order.answered"
+    ][-1]
+
+    altered(record, event, refusal=None)
+
+    where = f"the answer to {event['command']}, whenever asked"
+    assert f"{where}: unknown_order / None" in texts(day.check()["I6"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("status", "PAID", "answers to operators only / status"),
+        ("answers", [], "answers to operators only / none"),
+        ("key", "taobao:lamps:1", "key: taobao:lamps:999 / taobao:lamps:1"),
+    ],
+)
+def test_a_row_of_an_order_nobody_spoke_of_is_answers_and_no_more(
+    day: Evidence, field: str, value: object, said: str
+) -> None:
+    _, record, row = changelog_row(
+        day, "orders-changelog", lambda key, _: key == b"taobao:lamps:999"
+    )
+    row[ORDER_FIELDS.index(field)] = value
+
+    put_row(record, row)
+
+    assert said in texts(day.check()["I8"])
+
+
+def test_an_answer_that_was_told_otherwise_than_its_row_remembers_is_found(day: Evidence) -> None:
+    _, record, row = changelog_row(
+        day, "orders-changelog", lambda key, _: key == b"taobao:lamps:999"
+    )
+    row[ORDER_FIELDS.index("answers")][0][2] = None
+
+    put_row(record, row)
+
+    assert "unknown_order / None" in texts(day.check()["I8"])
+
+
 def test_a_lost_order_event_leaves_a_gap_in_the_versions(day: Evidence) -> None:
     log, record, event = seen_once(
         day, "order-events", lambda e: e["event"] == "order.observed" and e["status"] == "PAID"
@@ -538,8 +584,9 @@ def test_a_lost_event_leaves_a_gap_in_the_numbers(day: Evidence, topic: str) -> 
 
 def test_the_last_letter_cannot_be_lost_either(day: Evidence) -> None:
     log = day.logs["order-events", 0]
+    lost = log[-1].value
 
-    log.pop()
+    log[:] = [record for record in log if record.value != lost]
     found = day.check()
 
     assert "letters sent as its state counts them" in texts(found["I7"])

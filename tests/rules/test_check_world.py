@@ -146,6 +146,8 @@ class Evidence:
                 "parked": batch.parked,
             }.items()
         }
+        first = {row["command_id"]: row for row in reversed(tables["command_answers"])}
+        tables["command_answers"] = [*first.values()]
         for row in tables["parked"]:
             row["settled_at"] = None
         for row in tables["orders"]:
@@ -277,6 +279,7 @@ def a_day() -> Evidence:
     day.say(Status.PENDING_PAYMENT, order="104", at=4 * MINUTE)
     day.settle()
     _edits_and_parcels(day)
+    _asks_again(day)
     day.say(Status.PENDING_PAYMENT, a_line("VASE", 2), a_line("LAMP", 1), order="200")
     day.say(Status.PENDING_PAYMENT, a_line("VASE", 2), a_line("LAMP", 1), order="201")
     day.say(Status.PAID, a_line("VASE", 2), a_line("RUG", 1), order="202", at=5)
@@ -389,6 +392,21 @@ def _edits_and_parcels(day: Day) -> None:
             )
         )
         day.settle()
+
+
+def _asks_again(day: Day) -> None:
+    """An operator is told that there is no such order, and asks again once there is one."""
+    back = ReturnGoods(
+        id=an_id(), order="taobao:lamps:998", sku="LAMP", quantity=1,
+        disposition=Disposition.SELLABLE, reason="too big", operator="mei",
+    )  # fmt: skip
+    day.house.tell(back)
+    day.settle()
+    day.say(Status.SHIPPED, a_line("LAMP", 1), order="998", at=3)
+    day.settle()
+    day.house.now_ms += 1
+    day.house.tell(back)
+    day.settle()
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def test_orders_that_went_on_before_they_were_due_do_not_pile_up(monkeypatch: An
     swept = a_sweeper(orders.TABLE)
     swept._keeper = SimpleNamespace()  # type: ignore[assignment]
     asked = Order(
-        key="a:b:c", platform="a", shop="b", order_id="c", since_ms=T0,
+        key="a:b:c", platform="a", shop="b", order_id="c", version=1, since_ms=T0,
         demands=(Demand("RUG", 1, Held.ASKED),),
     )  # fmt: skip
     done = structs.replace(asked, demands=(Demand("RUG", 1, Held.OCCUPIED),))
@@ -88,7 +88,7 @@ def test_an_order_that_was_reminded_of_an_answer_is_woken_for_a_deadline_at_the_
     """Its hold had the length of the budget for an answer, and ran out half a minute late."""
     at = T0 + ANSWER_WITHIN_MS
     asked = Order(
-        key="a:b:c", platform="a", shop="b", order_id="c", status=Status.PENDING_PAYMENT,
+        key="a:b:c", platform="a", shop="b", order_id="c", version=1, status=Status.PENDING_PAYMENT,
         since_ms=T0, deadline_ms=at, demands=(Demand("RUG", 1, Held.ASKED),),
     )  # fmt: skip
     held = structs.replace(asked, demands=(Demand("RUG", 1, Held.LOCKED),))

@@ -35,8 +35,6 @@ Logs = Mapping[tuple[str, int], Sequence[Record | None]]
 
 #: What a command is told that is asked again after a day.
 TOO_OLD = "too_old"
-#: A refusal that nothing remembers: there is no order yet, so there is no row to keep it in.
-UNKNOWN_ORDER = "unknown_order"
 
 _INBOX_TOPICS = frozenset(INBOXES.values())
 _VERDICTS = frozenset({"order.reserved", "order.short"})
@@ -141,8 +139,6 @@ class Witness:
     def _answered(self, said: dict[str, Any]) -> None:
         """I6: an answer, once given, stands."""
         command, refusal = said["command"], said["refusal"]
-        if refusal == UNKNOWN_ORDER:
-            return
         known = self._answers.setdefault(command, refusal)
         if refusal not in (known, TOO_OLD):
             raise Violation("I6", f"command {command} was told {known}, and now {refusal}")
