@@ -110,9 +110,7 @@ async def ask(
         wait_s = settings.answer_within.total_seconds() if within_s is None else within_s
         return await _answers(listener, {each.id for each in commands}, wait_s, progress)
     except KafkaConnectionError as error:
-        raise BrokerUnavailable(
-            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        ) from error
+        raise settings.kafka_is_silent() from error
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.kafka}: {error!r}") from error
     finally:

@@ -237,9 +237,7 @@ async def start(settings: Settings, wish: Wish) -> Started:
     try:
         await _send(settings, receivers, own)
     except KafkaConnectionError as error:
-        raise BrokerUnavailable(
-            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        ) from error
+        raise settings.kafka_is_silent() from error
     except KafkaError as error:
         raise BrokerUnavailable(
             f"Kafka at {settings.kafka}: {error!r}; repeat the start with --epoch {number}."

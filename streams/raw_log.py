@@ -59,10 +59,7 @@ class LogReader:
             await self._consumer.start()
         except KafkaConnectionError as error:
             await self._consumer.stop()
-            raise BrokerUnavailable(
-                f"Kafka at {self._settings.kafka} does not answer; start it, or set "
-                "ORDERFLOW_KAFKA right."
-            ) from error
+            raise self._settings.kafka_is_silent() from error
         return self
 
     async def __aexit__(

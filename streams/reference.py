@@ -348,6 +348,4 @@ async def _started(settings: Settings, client: Any) -> None:
         await asyncio.wait_for(client.start(), _ANSWER_S)
     except (KafkaConnectionError, TimeoutError) as error:
         await client.stop()
-        raise BrokerUnavailable(
-            f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        ) from error
+        raise settings.kafka_is_silent() from error

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import Misconfigured
+from schemas.errors import BrokerUnavailable, Misconfigured
 
 
 def _of_postgres(address: SecretStr) -> SecretStr:
@@ -194,6 +194,12 @@ class Settings(BaseSettings):
     def group_prefix(self) -> str:
         """Consumer groups carry the topics' prefix."""
         return self.topic_prefix
+
+    def kafka_is_silent(self) -> BrokerUnavailable:
+        """Return what to raise where nobody can be connected to."""
+        return BrokerUnavailable(
+            f"Kafka at {self.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
+        )
 
     def topic(self, name: str) -> str:
         """Return the name of *name* on this installation's broker."""

@@ -163,7 +163,7 @@ async def _drained(
         await asyncio.to_thread(feed.wait)
     with workers_of(env, job.workers) as workers:
         # What it takes to start is not part of the rate: count from the first rows on.
-        done = await arrived(its, 1, progress, workers.check)
+        done = await arrived(its, 1, progress, workers.check, quiet_s=_READY_S)
         before = _cpu(workers, its)
         await arrived(its, job.backlog, progress, workers.check)
         used = _used(before, _cpu(workers, its), max(1, job.backlog - done))
@@ -234,9 +234,17 @@ async def receive(its: Settings, bought: Trade, progress: Progress) -> None:
 
 
 async def arrived(
-    its: Settings, orders: int, progress: Progress, *checks: Callable[[], object]
+    its: Settings,
+    orders: int,
+    progress: Progress,
+    *checks: Callable[[], object],
+    quiet_s: float = _QUIET_S,
 ) -> int:
-    """Wait until so many *orders* have their verdict in PostgreSQL; return how many have."""
+    """
+    Wait until so many *orders* have their verdict in PostgreSQL; return how many have.
+
+    Raises NotAnswered after *quiet_s* without a change, and what *checks* raise.
+    """
     loop = asyncio.get_running_loop()
     connection = await connect(_reader(its), name="orderflow-bench")
     before, moved = (-1, -1), loop.time()
@@ -246,9 +254,9 @@ async def arrived(
             now = (row[0], row[1])
             if now != before:
                 before, moved = now, loop.time()
-            elif loop.time() - moved > _QUIET_S:
+            elif loop.time() - moved > quiet_s:
                 raise NotAnswered(
-                    f"nothing came for {_QUIET_S:g} s; of {orders} orders {now[0]} have a row and "
+                    f"nothing came for {quiet_s:g} s; of {orders} orders {now[0]} have a row and "
                     f"{now[1]} a verdict"
                 )
             progress(f"{now[0]:,} of {orders:,} orders are in PostgreSQL, {now[1]:,} with verdict")

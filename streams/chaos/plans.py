@@ -15,7 +15,7 @@ from schemas.errors import Rejected
 from streams.chaos.faults import FAULTS
 
 #: Calm before each fault, s.
-_CALM_S = (2.0, 5.0)
+_CALM_S = (1.0, 3.0)
 #: Parts of `deep`; each is at most a quarter of an hour of faults.
 DEEP_PARTS = 8
 #: The seeds of a deep run's parts lie so far apart.

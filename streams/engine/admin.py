@@ -91,9 +91,7 @@ async def _connect(settings: Settings) -> AIOKafkaAdminClient:
     try:
         await admin.start()
     except KafkaConnectionError as error:
-        raise BrokerUnavailable(
-            f"Start Kafka or set ORDERFLOW_KAFKA right: {settings.kafka} does not answer."
-        ) from error
+        raise settings.kafka_is_silent() from error
     return admin
 
 

@@ -72,10 +72,7 @@ class Sender:
         try:
             await self._producer.start()
         except KafkaConnectionError as error:
-            raise BrokerUnavailable(
-                f"Kafka at {self._settings.kafka} does not answer; start it, or set "
-                "ORDERFLOW_KAFKA right."
-            ) from error
+            raise self._settings.kafka_is_silent() from error
         return self
 
     async def __aexit__(
