@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
 
 from agents.silence import WEEKS, Hour, judged
 from schemas.alerts import Reading
 from schemas.errors import BrokerUnavailable, LedgerUnavailable, Misconfigured
+from streams import caching
 from streams.clock import now_ms
 from streams.postgres.connecting import pool, told
 from streams.postgres.months import TRAILS, months_of
@@ -410,13 +411,13 @@ async def _is_up(lives: Callable[[], Awaitable[None]]) -> bool:
             await lives()
     except (LedgerUnavailable, BrokerUnavailable, Misconfigured, OSError, TimeoutError):
         return False
-    except (redis.RedisError, aiohttp.ClientError, ValueError):
+    except (RedisError, aiohttp.ClientError, ValueError):
         return False
     return True
 
 
 async def _redis_lives(address: str) -> None:
-    client = redis.from_url(address, socket_timeout=LIVES_WITHIN_S)
+    client = caching.client(address, LIVES_WITHIN_S)
     try:
         await client.ping()
     finally:

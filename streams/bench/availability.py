@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import json
-from redis.asyncio import Redis
 
 from agents.availability import Balance
 from schemas.reference import Shop
+from streams import caching
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache, address
 from streams.bench.asker import WARM_S
 from streams.bench.broker import broker, environment, installation
@@ -133,7 +133,7 @@ def _balances(first: int, end: int, at_ms: int) -> Iterator[Balance]:
 
 async def _empty(its: Settings) -> None:
     """Remove what this measurement put into Redis, and nothing else."""
-    client: Any = Redis.from_url(address(its))
+    client = caching.client(address(its), WRITE_WITHIN_S)
     try:
         keys = [key async for key in client.scan_iter(f"orderflow:{its.topic_prefix}*", count=1000)]
         for first in range(0, len(keys), _FILL):

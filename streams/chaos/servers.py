@@ -13,9 +13,9 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
 from schemas.errors import Misconfigured, Unavailable
+from streams import caching
 from streams.settings import Settings
 
 Server = Literal["kafka", "postgres", "redis"]
@@ -24,6 +24,8 @@ SERVERS: tuple[Server, ...] = ("kafka", "postgres", "redis")
 _STACK = Path(__file__).parents[2] / "deploy" / "stack.py"
 #: The addresses of what it started.
 _OURS = Path(__file__).parents[2] / ".local" / "stack.env"
+#: Redis is emptied within this, s.
+_WITHIN_S = 10.0
 _BEHIND, _BETWEEN = "ORDERFLOW_STACK_KAFKA_BEHIND", "ORDERFLOW_STACK_KAFKA_BETWEEN"
 
 
@@ -83,7 +85,7 @@ class Servers:
         """FLUSHALL."""
         if self._settings.redis is None:
             raise Misconfigured("ORDERFLOW_REDIS is not set.")
-        async with Redis.from_url(self._settings.redis.get_secret_value()) as redis:
+        async with caching.client(self._settings.redis.get_secret_value(), _WITHIN_S) as redis:
             await redis.flushall()
 
 

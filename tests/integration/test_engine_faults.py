@@ -81,7 +81,7 @@ def exactly(n: int) -> dict[str, int]:
     return {f"k{i}": n // 40 for i in range(40)}
 
 
-async def all_said(settings: Settings, n: int, within: float = 45.0) -> None:
+async def all_said(settings: Settings, n: int, within: float = 90.0) -> None:
     """Wait until the last total of every counter is what it must be, and no letter is missing."""
 
     async def said() -> bool:
