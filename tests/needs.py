@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from typer.main import get_command
 
 from streams.cli import app
-from streams.engine.app import serve
+from streams.engine.serving import serve
 from streams.roles import ROLES
 from streams.settings import Settings
 

@@ -24,9 +24,10 @@ from streams import caching
 from streams.availability.cache import WRITE_WITHIN_S, RedisCache, address
 from streams.bench.asker import WARM_S
 from streams.bench.broker import broker, environment, installation
-from streams.bench.processes import Child, cpu_s, listener, machine, peak_mib
+from streams.bench.processes import Child, machine
 from streams.clock import now_ms
 from streams.postgres.addresses import reader_of
+from streams.processes import cpu_s, listener, peak_mib
 from streams.readiness import free_ports
 from streams.reference import apply
 from streams.settings import Settings

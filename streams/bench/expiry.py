@@ -26,11 +26,12 @@ from schemas.stock import StockMoved, Verb
 from streams.bench.broker import Broker, Ends, Lanes, backlog, broker, installation, stamped
 from streams.bench.commands import OrderKeeper, sku
 from streams.bench.open_orders import observations
-from streams.bench.processes import Child, listener, machine
+from streams.bench.processes import Child, machine
 from streams.bench.recovery import TOPICS, ready, worker
 from streams.bench.reserve import percentile
 from streams.clock import now_ms
 from streams.engine.partitions import partitioner
+from streams.processes import listener
 from streams.settings import Settings
 from streams.topics import ORDER_COMMANDS, ORDER_EVENTS, STOCK_EVENTS
 from tables import orders

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from schemas.errors import Misconfigured
 from streams.bench.flow import as_owner, drop
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.console.orders import BEHIND_SCAN_MAX, PAGE
 from streams.figures import asking
 from streams.figures.asking import Asked
@@ -29,6 +29,7 @@ from streams.figures.restating import check, restate
 from streams.postgres import schema
 from streams.postgres.connecting import connected
 from streams.postgres.queries import sql
+from streams.processes import listener
 from streams.settings import Settings
 
 _NAME = "orderflow-bench"

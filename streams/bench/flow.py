@@ -32,13 +32,14 @@ from schemas.stock import ReceiveStock
 from streams import commanding, reference
 from streams.bench.broker import NotAnswered, environment, forget, installation
 from streams.bench.burst import Burst, send, watch
-from streams.bench.processes import Child, cpu_s, listener, machine, memory_mib
+from streams.bench.processes import Child, machine
 from streams.clock import new_id
 from streams.engine.admin import apply
 from streams.feed import trade
 from streams.feed.trade import Trade
 from streams.postgres import schema
 from streams.postgres.connecting import connect
+from streams.processes import cpu_s, listener, memory_mib
 from streams.settings import Settings
 
 #: Two kinds of process share two cores better than two of one kind: each role polls, sends and

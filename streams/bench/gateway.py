@@ -21,9 +21,10 @@ from typing import Any
 import orjson
 
 from streams.bench.broker import Broker, NotAnswered, broker, environment, installation
-from streams.bench.processes import Child, cpu_s, listener, machine
+from streams.bench.processes import Child, machine
 from streams.bench.pusher import PLATFORM, SECRET, SHOP, WARM_S
 from streams.gateway.door import platforms
+from streams.processes import cpu_s, listener
 from streams.readiness import free_ports
 from streams.settings import Settings
 from streams.topics import RAW, raw

@@ -11,8 +11,9 @@ from statistics import median
 from typing import Any
 
 from streams.bench.broker import installation
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.reserve import Job, Ours, Run, Say, alone
+from streams.processes import listener
 from streams.settings import Settings
 
 UNIFORM = 10_000

@@ -24,9 +24,10 @@ from schemas.stock import ReceiveStock
 from streams import commanding
 from streams.bench.broker import NotAnswered
 from streams.bench.flow import LAYOUT, installed
-from streams.bench.processes import Child, listener, machine
+from streams.bench.processes import Child, machine
 from streams.clock import new_id
 from streams.feed import trade
+from streams.processes import listener
 from streams.settings import Settings
 
 _READY_S = 90.0

@@ -26,7 +26,7 @@ from msgspec import msgpack
 from agents.letters import PREFIX_BYTES
 from schemas.stock import HoldStock
 from streams.bench.broker import Broker, Heard, NotAnswered, broker, environment, installation
-from streams.bench.processes import Child, listener, machine
+from streams.bench.processes import Child, machine
 from streams.bench.reserve import (
     TOPICS,
     WARM_S,
@@ -38,6 +38,7 @@ from streams.bench.reserve import (
     receive,
     worker,
 )
+from streams.processes import listener
 from streams.settings import Settings
 from streams.topics import ORDER_COMMANDS, STOCK_COMMANDS
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from streams.bench.flow import Job as Chain
 from streams.bench.flow import measure as through_the_chain
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.reserve import Job as Step
 from streams.bench.reserve import latency as of_a_step
+from streams.processes import listener
 from streams.settings import Settings
 
 _SPREAD = ("p50_ms", "p99_ms", "p999_ms", "max_ms")

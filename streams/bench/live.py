@@ -20,7 +20,7 @@ import aiohttp
 from streams.bench.broker import NotAnswered
 from streams.bench.flow import arrived, installed, receive, workers_of
 from streams.bench.pages import signed_in, the_console, until_ready
-from streams.bench.processes import Child, cpu_s, listener, machine
+from streams.bench.processes import Child, machine
 from streams.bench.reserve import percentile
 from streams.console.live import STREAMS_OF_USER_MAX
 from streams.console.page import SESSION
@@ -29,6 +29,7 @@ from streams.feed.generated import message
 from streams.feed.payloads import Step
 from streams.feed.sending import Sender
 from streams.feed.trade import Statement, Trade, statements
+from streams.processes import cpu_s, listener
 from streams.readiness import HERE, free_ports
 from streams.settings import Settings
 

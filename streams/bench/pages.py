@@ -30,7 +30,7 @@ from schemas.errors import Misconfigured
 from streams.bench import warehouse
 from streams.bench.broker import NotAnswered
 from streams.bench.flow import installed
-from streams.bench.processes import Child, listener, machine
+from streams.bench.processes import Child, machine
 from streams.bench.reserve import percentile
 from streams.console.accounts import Accounts
 from streams.console.orders import BEHIND_SCAN_MAX, COMMON_FROM, PAGE, SCAN_MAX
@@ -39,6 +39,7 @@ from streams.console.serving import lasting
 from streams.operations.rights import Role
 from streams.postgres.connecting import connect
 from streams.postgres.queries import sql
+from streams.processes import listener
 from streams.readiness import HERE, free_ports, is_ready
 from streams.settings import Settings
 

@@ -1,16 +1,13 @@
 """
-What a measurement sees of other processes: the workers it starts, and the CPU they take.
+The processes that a measurement starts, and the machine they run on.
 
-Promise: it signals only processes it started itself, by their handles. CPU is user and system
-time of all threads as the kernel counts it (/proc, ticks of 10 ms); where there is no /proc, or
-the broker is elsewhere, a figure is None and not a guess.
+Promise: it signals only processes it started itself, by their handles.
 """
 
 import os
 import platform
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -21,11 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from schemas.errors import Unavailable
+from streams.processes import cpu_s, family, open_paths
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PROC = Path("/proc")
-_LISTENS = "0A"
+_CPU_INFO = Path("/proc/cpuinfo")
 #: How much of a failed process's last words is repeated.
 _LAST_WORDS = 2_000
 _ENDS_WITHIN_S = 15.0
@@ -191,102 +186,12 @@ def _at(samples: Sequence[tuple[float, float]], moment_ms: float) -> float:
     return before[1]
 
 
-def cpu_s(pid: int, *, ended: bool = False) -> float | None:
-    """
-    Return the CPU seconds, user and system, that a process and its threads have taken.
-
-    With *ended* also those of its children that have ended.
-    """
-    try:
-        # The name in brackets may hold anything; what follows it is numbers.
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return sum(map(int, fields[11 : 15 if ended else 13])) * _TICK_S
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all below it that are running."""
-    found = [pid]
-    for parent in found:  # grows while it is walked
-        for below in (_PROC / str(parent)).glob("task/*/children"):
-            try:
-                found += map(int, below.read_text().split())
-            except OSError:  # it has ended
-                continue
-    return found
-
-
-def memory_mib(pid: int) -> float | None:
-    """Return how much memory a process has resident, MiB."""
-    try:
-        pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
-    except OSError:
-        return None
-    return round(pages * _PAGE_BYTES / 2**20, 1)
-
-
-def peak_mib(pid: int) -> float | None:
-    """Return the most memory a process ever had resident, MiB."""
-    try:
-        status = (_PROC / str(pid) / "status").read_text()
-    except OSError:
-        return None
-    met = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return round(int(met[1]) / 1024, 1) if met else None
-
-
-def files_open(pid: int) -> int | None:
-    """Return how many files and sockets a process has open; None where it cannot be seen."""
-    try:
-        return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
-    except OSError:
-        return None
-
-
-def listener(address: str) -> int | None:
-    """Return the process that listens at *address* (`host:port`), if it runs on this machine."""
-    host, _, port = address.rpartition(":")
-    try:
-        if not socket.gethostbyname(host).startswith("127."):
-            return None
-        inodes = _listening(int(port))
-    except (OSError, ValueError):
-        return None
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for directory in _PROC.glob("[0-9]*"):
-        if wanted & _open_files(directory):
-            return int(directory.name)
-    return None
-
-
-def _listening(port: int) -> set[str]:
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        path = _PROC / "net" / table
-        for line in path.read_text().splitlines()[1:] if path.exists() else ():
-            fields = line.split()
-            if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
-                inodes.add(fields[9])
-    return inodes
-
-
-def _open_files(process: Path) -> set[str]:
-    files = set()
-    try:
-        for link in (process / "fd").iterdir():
-            files.add(str(link.readlink()))
-    except OSError:
-        return files
-    return files
-
-
 def machine(broker: int | None) -> dict[str, Any]:
     """Return on what a measurement was made; Kafka's version only where the broker is local."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu_name(),
-        "memory": f"{os.sysconf('SC_PHYS_PAGES') * _PAGE_BYTES / 2**30:.0f} GiB",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "python": platform.python_version(),
         "kafka": _kafka_version(broker),
     }
@@ -294,7 +199,7 @@ def machine(broker: int | None) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     try:
-        for line in (_PROC / "cpuinfo").read_text().splitlines():
+        for line in _CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -303,6 +208,6 @@ def _cpu_name() -> str:
 
 
 def _kafka_version(broker: int | None) -> str | None:
-    files = _open_files(_PROC / str(broker)) if broker else set()
+    files = open_paths(broker) if broker else set()
     versions = {met[1] for file in files if (met := _KAFKA_JAR.search(file))}
     return versions.pop() if versions else None

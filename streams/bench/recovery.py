@@ -33,9 +33,10 @@ from streams.bench.broker import (
 )
 from streams.bench.commands import receipts
 from streams.bench.open_orders import rows as rows_of_orders
-from streams.bench.processes import Child, cpu_s, listener, machine, memory_mib, peak_mib
+from streams.bench.processes import Child, machine
 from streams.clock import now_ms
 from streams.engine.store import AT, STATE_KEY, position_bytes, write_state
+from streams.processes import cpu_s, listener, memory_mib, peak_mib
 from streams.settings import Settings
 from streams.topics import (
     ORDER_COMMANDS,

@@ -39,8 +39,9 @@ from streams.bench.broker import (
     stamped,
 )
 from streams.bench.commands import PLENTY, OrderKeeper, holds, receipts
-from streams.bench.processes import Child, Sampler, family, listener, machine, memory_mib
+from streams.bench.processes import Child, Sampler, machine
 from streams.engine.partitions import partitioner
+from streams.processes import family, listener, memory_mib
 from streams.settings import Settings
 from streams.topics import (
     ORDER_COMMANDS,

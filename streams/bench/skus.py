@@ -12,8 +12,9 @@ from statistics import median
 from typing import Any
 
 from streams.bench.broker import broker, installation
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.reserve import TOPICS, Ours, Run, Say, middle, one
+from streams.processes import listener
 from streams.settings import Settings
 
 Progress = Callable[[str], None]

@@ -15,8 +15,9 @@ from typing import Any
 
 from streams.bench.broker import Broker, broker, installation
 from streams.bench.join import shared
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.reserve import TOPICS, Ours, Run, Say, drain, middle, receive, worker
+from streams.processes import listener
 from streams.settings import Settings
 
 Progress = Callable[[str], None]

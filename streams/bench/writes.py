@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from streams.bench.broker import Broker, broker, installation
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.recovery import (
     COMMIT_ROWS,
     TOPICS,
@@ -32,6 +32,7 @@ from streams.bench.recovery import (
 )
 from streams.clock import now_ms
 from streams.engine.snapshots import GROWN_RECORDS
+from streams.processes import listener
 from streams.settings import Settings
 from streams.topics import STOCK_COMMANDS, changelog
 from tables import stock

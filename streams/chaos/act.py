@@ -47,8 +47,8 @@ from streams.feed import generated, poison, pushing
 from streams.feed.pushing import Pusher, Pushes
 from streams.feed.sending import Sender
 from streams.feed.trade import SHOP, Trade
-from streams.postgres.reads import Reads
 from streams.readiness import HERE, free_ports
+from streams.reads import Reads
 from streams.settings import Settings
 
 #: Orders a second where their number is not given, and the most of them in a part that is no soak:

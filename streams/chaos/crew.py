@@ -17,7 +17,7 @@ from typing import Final
 
 from schemas.errors import Unavailable
 from streams.ending import end
-from streams.engine.app import EXIT_MISCONFIGURED
+from streams.engine.serving import EXIT_MISCONFIGURED
 from streams.readiness import HERE, is_ready
 
 #: Kind of process -> what `orderflow` is told to be.

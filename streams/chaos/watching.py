@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.bench.processes import files_open, memory_mib
 from streams.chaos.crew import Crew, Worker
+from streams.processes import files_open, memory_mib
 from streams.readiness import HERE
 
 #: A process is looked at this often, and from this age on, s.

@@ -257,7 +257,7 @@ _ending(
 
 
 def _definitions() -> "Definitions":
-    from streams.postgres.reads import Reads
+    from streams.reads import Reads
 
     async def read() -> "Definitions":
         async with Reads(reader_of(settings())) as reads:

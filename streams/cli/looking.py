@@ -86,7 +86,7 @@ def show_order(id_: OrderName, *, as_json: AsJson = False) -> None:
 )
 def explain_order(id_: OrderName, *, as_json: AsJson = False) -> None:
     """Tell an order's story: raw messages, decisions with reasons, stock moves, ledger rows."""
-    from streams.cli import explaining
+    from streams.explaining import order as explaining
 
     story = _story(id_, as_json=as_json)
     told = run(explaining.explained(settings(), story))
@@ -116,9 +116,9 @@ def explain_sku(
     as_json: AsJson = False,
 ) -> None:
     """Tell how a SKU came to stand as it did: balance from the ledger, moves, and their causes."""
-    from streams.cli import explaining_stock
     from streams.cli.operating import instant
     from streams.clock import now_ms
+    from streams.explaining import stock as explaining_stock
 
     loaded = settings()
     at_ms = now_ms() if at is None else instant("--at", at)
@@ -138,7 +138,7 @@ def explain_sku(
 
 def _story(id_: str, *, as_json: bool) -> dict[str, Any]:
     """Return everything the ledger knows of the one order called *id_*, or end the command."""
-    from streams.postgres.reads import Reads
+    from streams.reads import Reads
 
     loaded = settings()
 

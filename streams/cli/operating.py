@@ -386,7 +386,7 @@ def shortfalls(
     as_json: AsJson = False,
 ) -> None:
     """List the SKUs of which more is held than is there: each is a case for a person."""
-    from streams.postgres.reads import Reads
+    from streams.reads import Reads
 
     async def read() -> list[dict[str, Any]]:
         async with Reads(reader_of(loaded)) as reads:
@@ -418,7 +418,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a SKU's buckets, its open holds and its last moves, from PostgreSQL."""
-    from streams.postgres.reads import Reads
+    from streams.reads import Reads
 
     async def read() -> dict[str, Any] | None:
         async with Reads(reader_of(loaded)) as reads:

@@ -63,7 +63,7 @@ def operations(
     ] = None,
 ) -> None:
     """Answer what people ask and change over HTTP, such as exceptions and pauses, until SIGTERM."""
-    from streams.operations.serving import serve
+    from streams.people.serving import serve
 
     loaded = settings(every_line=True)
     run(

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.bench import app as bench
 from streams.cli.answers import (
     BAD_INPUT,
     NO,
@@ -17,6 +16,7 @@ from streams.cli.answers import (
     settings,
     stop,
 )
+from streams.cli.benching import app as bench
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
 
@@ -94,7 +94,7 @@ def worker(
 ) -> None:
     """Run roles until SIGTERM; failed processes are started again, with growing pauses."""
     from streams import roles as known
-    from streams.engine.app import serve
+    from streams.engine.serving import serve
 
     groups = [[name.strip() for name in some.split(",") if name.strip()] for some in roles]
     if bare and (slots != 1 or len(groups) != 1):
@@ -105,7 +105,7 @@ def worker(
         pid_file.write_text(f"{os.getpid()}\n", "ascii")
     if bare:
         serve(loaded, made[0])
-    from streams.cli import supervised
+    from streams.engine import supervised
 
     options = ("--log", str(log)) if log else ()
     raise typer.Exit(supervised.run(loaded, groups, slots, *options))

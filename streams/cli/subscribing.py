@@ -64,7 +64,7 @@ def run_() -> None:
 
     With ORDERFLOW_SHOPS_FILE it also tells platforms of the parcels that left.
     """
-    from streams.delivering.serving import serve
+    from streams.callbacks.serving import serve
 
     run(serve(settings(every_line=True)))
 

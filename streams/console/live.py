@@ -26,7 +26,7 @@ from schemas.errors import BrokerUnavailable, OrderflowError
 from streams.annotating.leases import Leases
 from streams.clock import now_ms
 from streams.ending import end
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 from streams.topics import ORDER_EVENTS, STOCK_EVENTS
 

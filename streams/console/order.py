@@ -13,9 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from schemas.base import ID_LENGTH_MAX
 from schemas.errors import Rejected
 from schemas.orders import Status
-from streams.cli import explaining
 from streams.console.page import Page, Visit
 from streams.drawings import STATUSES
+from streams.explaining import order as explaining
 from streams.operations.operation import NotFound
 from streams.operations.rights import Right
 from tables.lifecycle import RANK, TRANSITIONS

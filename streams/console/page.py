@@ -42,7 +42,7 @@ from streams.gateway.requests import Refused as NotRead
 from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S, Forbidden, NotFound, Refused
 from streams.operations.rights import RIGHTS, Right
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 from streams.settlements.desk import Desk
 

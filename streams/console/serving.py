@@ -25,7 +25,7 @@ from streams.figures.upkeep import Upkeep
 from streams.gateway.requests import Reader
 from streams.importing.pages import Imports
 from streams.operations.operation import SLOW_AFTER_S
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 from streams.settlements.desk import Desk
 from streams.web.serving import listen, server

@@ -25,7 +25,7 @@ from streams.importing.files import ENCODINGS
 from streams.operations.operation import NotFound, Refused
 from streams.operations.rights import Right
 from streams.postgres.addresses import reader_of
-from streams.postgres.reads import READ_SECONDS
+from streams.reads import READ_SECONDS
 from streams.settlements.reading import Reading
 from streams.settlements.store import Busy, Filter, Settlements, UnknownFile
 from streams.settlements.templates import PLATFORMS, TEMPLATES

@@ -26,7 +26,7 @@ from streams.demo.troupe import Troupe
 from streams.demo.watching import Figures, View, gauge
 from streams.feed import files, generated
 from streams.feed.trade import Trade
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 
 #: How long the demo's shops hold an unpaid order: short, so that some run out before one's eyes.

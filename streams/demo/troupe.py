@@ -10,7 +10,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from streams.cli.supervised import commands
+from streams.engine.supervised import commands
 from streams.engine.supervisor import Command, supervise
 from streams.readiness import HERE, free_ports, is_ready
 from streams.roles import ROLES

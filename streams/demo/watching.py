@@ -23,7 +23,7 @@ from schemas.errors import Unavailable
 from streams import topics
 from streams.demo.samples import PLATFORMS
 from streams.ending import end
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 
 LOOK_EVERY_S = 1.0

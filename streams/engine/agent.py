@@ -9,19 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from faust.types import TP
 
 from agents.letters import Headers
+from streams.engine.app import App
 from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.producer import Acks, Batches, all_of
 from streams.engine.rounds import Batch, Rest, Role, Work
 from streams.settings import Settings
 from streams.topics import Topic
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
 
 #: How often the group is told how far the agent is: what a crash repeats at most.
 COMMIT_EVERY_S = 0.5
@@ -102,7 +100,7 @@ class Agent(Positions):
         """What it was said to write to."""
         return self._writes_to
 
-    def bind(self, app: "App", settings: Settings) -> None:
+    def bind(self, app: App, settings: Settings) -> None:
         """Belong to *app*."""
         super().bind(app, settings)
         point = settings.failpoint

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka
 from faust.types import TP
@@ -29,6 +29,7 @@ from agents.letters import NO_HEADERS, Post, Route, seal, unseal
 from schemas.errors import Misconfigured, PartitionHalted, UndecodableMessage
 from streams import tracing
 from streams.correlation import is_told, of, of_command, place
+from streams.engine.app import App
 from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.producer import Acks, Batch, Batches, Producer, all_of
 from streams.engine.rounds import Rest, Role, Work
@@ -39,9 +40,6 @@ from streams.settings import Settings
 from streams.topics import BATCH_BYTES_MAX, Topic, changelog
 from streams.tracing import DECIDE
 from tables.spec import Table
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ class Keeper(Role):
         """Its changelog, and wherever its routes lead."""
         return [self.changelog, *sorted({route.topic for route in self._routes.values()})]
 
-    def bind(self, app: "App", settings: Settings) -> None:
+    def bind(self, app: App, settings: Settings) -> None:
         """Belong to *app*, and learn the names on this installation's broker."""
         super().bind(app, settings)
         self.store: Store

@@ -17,18 +17,16 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from faust.types import TP
 
 from agents.frames import Record
 from schemas.errors import Misconfigured, Unavailable
+from streams.engine.app import App
 from streams.engine.frames import Poll
+from streams.engine.transport import Consumer
 from streams.settings import Settings
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
-    from streams.engine.transport import Consumer
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +254,7 @@ class Role(ABC):
     halted; only open partitions are worked on.
     """
 
-    app: "App"
+    app: App
     settings: Settings
     rounds: Rounds
 
@@ -290,7 +288,7 @@ class Role(ABC):
         """Declared names of the topics this role writes to."""
         return ()
 
-    def bind(self, app: "App", settings: Settings) -> None:
+    def bind(self, app: App, settings: Settings) -> None:
         """Belong to *app*. Runs once, before anything starts."""
         self.app = app
         self.settings = settings
@@ -298,7 +296,7 @@ class Role(ABC):
         self._declared = {settings.topic(name): name for name in self.topics}
 
     @property
-    def consumer(self) -> "Consumer":
+    def consumer(self) -> Consumer:
         """The consumer of this role's app."""
         return self.app.consumer  # type: ignore[no-any-return]
 

@@ -8,18 +8,16 @@ tried again in place: the waiting partition is the backpressure.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from faust.types import TP
 
 from streams.engine.agent import Positions
+from streams.engine.app import App
 from streams.engine.failpoints import Failpoint, failpoint
 from streams.engine.rounds import Batch, Rest, Work
 from streams.settings import Settings
 from streams.topics import Topic
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
 
 Place = tuple[str, int]
 
@@ -49,7 +47,7 @@ class Sink(Positions):
         super().__init__(name, topics)
         self._sink = sink
 
-    def bind(self, app: "App", settings: Settings) -> None:
+    def bind(self, app: App, settings: Settings) -> None:
         """Belong to *app*."""
         super().bind(app, settings)
         point = settings.failpoint

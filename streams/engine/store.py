@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faust.stores import base
 from faust.tables.table import Table
@@ -25,10 +25,8 @@ from msgspec import DecodeError, msgpack
 
 from agents.frames import POSITION_BYTES
 from agents.letters import State
+from streams.engine.app import App
 from streams.engine.snapshots import Snapshot, SnapshotRefused, Snapshots
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +274,7 @@ class Part:
 class Store(base.Store):
     """The partitions this worker has, as Faust's recovery fills them."""
 
-    app: "App"
+    app: App
 
     def __post_init__(self) -> None:
         self.parts: dict[int, Part] = {}

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from streams.engine.app import EXIT_MISCONFIGURED
+from streams.engine.serving import EXIT_MISCONFIGURED
 
 logger = logging.getLogger(__name__)
 

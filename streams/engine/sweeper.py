@@ -10,14 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agents.frames import POSITION_BYTES
+from streams.engine.app import App
 from streams.engine.producer import Batches
+from streams.engine.store import Store
 from tables.spec import Table
-
-if TYPE_CHECKING:
-    from streams.engine.keeper import Keeper
 
 #: Rows woken by one sweep of all partitions; four sweeps a second.
 SWEEP_MAX = 5_000
@@ -41,6 +40,17 @@ class _Deadlines:
         self.heap: list[tuple[int, bytes]] = []
 
 
+class Swept(Protocol):
+    """What a keeper is to its sweeper."""
+
+    name: str
+    app: App
+    store: Store
+
+    def wake(self, p: int, row_key: bytes, command: Any, into: Batches) -> None:
+        """Put a wake command for a row of partition *p* into a batch."""
+
+
 class Sweeper:
     """Deadlines of one table's rows, in the partitions this worker has."""
 
@@ -52,9 +62,9 @@ class Sweeper:
         self._wake = table.wake
         self._mark = table.deadlines_in
         self._parts: dict[int, _Deadlines] = {}
-        self._keeper: Keeper
+        self._keeper: Swept
 
-    def bind(self, keeper: "Keeper") -> None:
+    def bind(self, keeper: Swept) -> None:
         """Belong to *keeper*, through which rows are read and commands sent."""
         self._keeper = keeper
 

@@ -12,7 +12,7 @@ read; and no poll while the rounds have enough to do.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka
 from aiokafka.consumer.fetcher import FetchResult
@@ -21,11 +21,9 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.engine.app import App
 from streams.engine.frames import FrameScheduler
 from streams.engine.producer import Producer
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
 
 #: The broker answers an empty fetch after this long. While a fetch is out, a partition that was
 #: not in it waits, so this bounds that wait; 1,500 in stock Faust.
@@ -64,7 +62,7 @@ def _as_it_is(_tp: TopicPartition, record: Any) -> Any:
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with an aiokafka consumer tuned for frames."""
 
-    app: "App"
+    app: App
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -141,7 +139,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Faust's consumer with a seek of its own and a pace that follows the load."""
 
-    app: "App"
+    app: App
     _thread: ConsumerThread
     _brought_little = False
 

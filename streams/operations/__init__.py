@@ -1,1 +1,7 @@
-"""The operations API: what people, and pages for people, look at and change over HTTP."""
+"""
+What an operation is, who may do it, and the keys by which it is known who asks.
+
+    operation.py    a table of them for each room, in its `pages.py`
+    rights.py       roles and their rights
+    keys.py         operators' keys
+"""

@@ -2,7 +2,7 @@
 One operation of the API: a Starlette route that says who may ask, what, and what is answered.
 
 A package that has operations keeps a table of them in its `pages.py` and is named in
-`streams/operations/web.py`. A handler is `async def handler(request, asked)`: `request.user` is the
+`streams/people/web.py`. A handler is `async def handler(request, asked)`: `request.user` is the
 `Operator`, `house_of(request)` the parts, `asked` the query or the body, already read.
 
 Promises: nobody without the right gets as far as a handler; what is asked is read strictly, and a

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from streams.bench import app
 from streams.bench.intake import PLATFORMS, compact
+from streams.cli.benching import app
 from streams.feed.payloads import render
 from streams.feed.trade import Trade, statements
 from tests.adapters.samples import parse

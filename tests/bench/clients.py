@@ -12,8 +12,9 @@ import json
 import sys
 from typing import Any
 
-from streams.bench.processes import Child, ProcessEnded, memory_mib
+from streams.bench.processes import Child, ProcessEnded
 from streams.bench.reserve import Run, Say
+from streams.processes import memory_mib
 from tests.bench.peer import ROOT
 
 _WAIT_S = 0.05

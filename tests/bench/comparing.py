@@ -17,10 +17,11 @@ from statistics import median
 from typing import Any
 
 from schemas.errors import Unavailable
-from streams.bench.processes import listener, machine
+from streams.bench.processes import machine
 from streams.bench.reserve import Run, Say
 from streams.chaos.act import commit, enough_memory
 from streams.engine.admin import verify
+from streams.processes import listener
 from streams.settings import Settings
 from tests.bench.peer import NotMeasured, Peer
 from tests.bench.peers import OURS, PEERS

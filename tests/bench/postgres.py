@@ -10,8 +10,8 @@ import asyncpg
 from schemas.errors import Misconfigured
 from streams.bench.commands import PLENTY, sku
 from streams.bench.flow import as_owner, drop
-from streams.bench.processes import listener
 from streams.bench.reserve import CountsDiffer, Run, Say, compare
+from streams.processes import listener
 from streams.settings import Settings
 from tests.bench.clients import clients, finished, warm
 from tests.bench.peer import Measure, NotMeasured

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from streams.bench.processes import listener
+from streams.processes import listener
 from streams.settings import Settings
 from tests.bench.installing import REQUIREMENTS
 

@@ -13,10 +13,10 @@ from msgspec import msgpack
 
 from agents.frames import POSITION_BYTES
 from agents.letters import PREFIX_BYTES, seal
-from streams.engine.app import run
 from streams.engine.keeper import Keeper
 from streams.engine.partitions import murmur2
 from streams.engine.rounds import Role
+from streams.engine.serving import run
 from streams.engine.store import STATE_KEY
 from streams.settings import Settings
 from streams.topics import Topic

@@ -16,11 +16,12 @@ from schemas.alerts import Reading
 from streams.alerting.sources import Broker, House, Ledger
 from streams.engine.admin import apply
 from streams.gateway.requests import Reader
-from streams.operations import keys, web
-from streams.operations.metrics import Metrics
+from streams.operations import keys
 from streams.operations.operation import SLOW_AFTER_S
 from streams.operations.operation import House as OfOperations
 from streams.operations.rights import Role
+from streams.people import web
+from streams.people.metrics import Metrics
 from streams.settings import Settings
 from streams.topics import ORDER_EVENTS
 from tests.integration.conftest import settings  # noqa: F401  a fixture

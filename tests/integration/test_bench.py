@@ -13,8 +13,9 @@ from agents.letters import seal
 from schemas.orders import StockAnswered
 from streams.bench.broker import Heard
 from streams.bench.commands import OrderKeeper, holds
-from streams.bench.processes import Child, Sampler, cpu_s, files_open
+from streams.bench.processes import Child, Sampler
 from streams.bench.reserve import CountsDiffer, Ours, _compare, percentile
+from streams.processes import cpu_s, files_open
 from streams.settings import Settings
 from tests.integration.conftest import ROOT, _addresses
 

@@ -13,7 +13,7 @@ from streams.annotating.leases import Leases
 from streams.console import live
 from streams.console.live import Live
 from streams.engine.admin import apply
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.settings import Settings
 from streams.topics import ORDER_EVENTS, STOCK_EVENTS
 from tests.integration import shop

@@ -18,7 +18,7 @@ from schemas.orders import Buyer, OrderDetails, Shipment
 from streams.console.orders import PAGE, SCAN_MAX
 from streams.postgres import schema
 from streams.postgres.queries import sql
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from tests.integration.databases import Database, database, empty, empty_database  # noqa: F401
 
 pytestmark = pytest.mark.stack

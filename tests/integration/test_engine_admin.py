@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from schemas.errors import BrokerUnavailable, Misconfigured
 from streams.engine.admin import apply, verify
-from streams.engine.app import EXIT_MISCONFIGURED, run
+from streams.engine.serving import EXIT_MISCONFIGURED, run
 from streams.settings import Settings
 from streams.topics import Topic
 from tests.integration import shop

@@ -10,8 +10,8 @@ from msgspec import msgpack
 from agents.letters import PREFIX_BYTES, seal
 from schemas.errors import LedgerUnavailable
 from streams.engine.agent import Agent, Output
-from streams.engine.app import EXIT_CRASHED, run
 from streams.engine.rounds import Batch
+from streams.engine.serving import EXIT_CRASHED, run
 from streams.engine.sink import Place, Sink
 from streams.settings import Settings
 from tests.integration import shop

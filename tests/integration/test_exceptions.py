@@ -14,7 +14,7 @@ import pytest
 
 from streams import raw_records
 from streams.exceptions import queue
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from streams.topics import raw
 from tests.adapters.samples import order
 from tests.e2e.test_an_order_from_platform_to_ledger import eventually

@@ -25,7 +25,7 @@ from streams.figures.clocks import Clock
 from streams.figures.restating import CHUNKS_AT_ONCE, check, restate
 from streams.postgres import schema
 from streams.postgres.connecting import connected
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from tests.builders import T0, a_line, a_statement, an_id, observe, receive
 from tests.integration.databases import Database, empty_database
 from tests.integration.test_ledger_postgres import a_sink, close, cut, frames, write, write_all

@@ -24,8 +24,8 @@ from streams.exceptions import queue
 from streams.postgres import ledger
 from streams.postgres.connecting import connect
 from streams.postgres.ledger import NotTheOwner, PostgresLedger
-from streams.postgres.reads import Reads
 from streams.postgres.sink import LedgerSink, Prepared
+from streams.reads import Reads
 from tables import stock
 from tables.order_rows import Order
 from tests.builders import T0, a_line, a_statement, observe, receive

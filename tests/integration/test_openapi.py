@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from streams.gateway.openapi import document as of_the_gateway
-from streams.operations.openapi import document as of_operations
 from streams.operations.rights import Role
-from streams.operations.web import operations as every_operation
+from streams.people.openapi import document as of_operations
+from streams.people.web import operations as every_operation
 from tests.installation import installation
 from tests.integration.at_the_gate import (
     MALL_KEY,

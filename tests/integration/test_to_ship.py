@@ -13,7 +13,7 @@ from alembic import command
 from streams.postgres import schema
 from streams.postgres.ledger import keep_to_ship
 from streams.postgres.queries import sql
-from streams.postgres.reads import Reads
+from streams.reads import Reads
 from tests.integration.databases import Database, database, empty  # noqa: F401
 
 pytestmark = pytest.mark.stack

@@ -4,7 +4,7 @@ import logging
 import sys
 
 from schemas.errors import Misconfigured
-from streams.engine.app import EXIT_MISCONFIGURED, serve
+from streams.engine.serving import EXIT_MISCONFIGURED, serve
 from streams.settings import load
 from tests.integration import shop
 from tests.integration.counting import TOPICS

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.bench.processes import Child, Sampler, family
+from streams.bench.processes import Child, Sampler
+from streams.processes import family
 
 #: A parent that waits for a child, which works.
 TWO = """

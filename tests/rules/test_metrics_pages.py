@@ -20,7 +20,7 @@ from streams.delivering.metrics import Metrics as Callbacks
 from streams.engine.metrics import Metrics as Worker
 from streams.gateway.metrics import Metrics as Gateway
 from streams.mapping.publishing import Metrics as Publisher
-from streams.operations.metrics import Metrics as Operations
+from streams.people.metrics import Metrics as Operations
 from streams.polling.metrics import Metrics as Poller
 from streams.reconciling.watching import Metrics as Reconciler
 from tests.integration.databases import ROOT

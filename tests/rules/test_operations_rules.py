@@ -5,9 +5,9 @@ import json
 import pytest
 from msgspec import Struct
 
-from streams.operations import openapi, web
 from streams.operations.operation import Change, Operation, Operator
 from streams.operations.rights import RIGHTS, Right, Role
+from streams.people import openapi, web
 
 CHANGING = [each for each in web.operations() if each.method != "GET"]
 

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from streams.bench.processes import cpu_s, family
+from streams.processes import cpu_s, family
 
 
 class Meter:

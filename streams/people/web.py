@@ -32,11 +32,12 @@ from streams.alerting import pages as alerting
 from streams.callbacks import pages as callbacks
 from streams.exceptions import pages as exceptions
 from streams.importing import pages as importing
-from streams.operations import keys, openapi
-from streams.operations.metrics import Metrics
+from streams.operations import keys
 from streams.operations.operation import House, Operation, Operator, no
 from streams.operations.rights import RIGHTS
 from streams.pausing import pages as pausing
+from streams.people import openapi
+from streams.people.metrics import Metrics
 from streams.shipping import pages as shipping
 from streams.web.health import Health
 

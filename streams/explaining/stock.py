@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents.audit import BUCKETS, Trail, words
-from streams.cli.explaining import COMMANDS, links, raw_messages, reason
-from streams.postgres.reads import Reads
+from streams.explaining.order import COMMANDS, links, raw_messages, reason
 from streams.postgres.trails import snapshot
+from streams.reads import Reads
 from streams.settings import Settings
 
 Row = dict[str, Any]

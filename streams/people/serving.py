@@ -19,10 +19,10 @@ from streams.ending import end
 from streams.exceptions import queue
 from streams.gateway.requests import Reader
 from streams.importing.pages import Imports
-from streams.operations import web
-from streams.operations.metrics import Metrics
 from streams.operations.operation import SLOW_AFTER_S, House
 from streams.pausing import table
+from streams.people import web
+from streams.people.metrics import Metrics
 from streams.reference import PAUSE_KEYS, Follower
 from streams.settings import Settings
 from streams.web.serving import listen, server
