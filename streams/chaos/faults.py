@@ -39,6 +39,8 @@ _CUT_WITHIN_S = 60.0
 _CUT = {"postgres": "COMMITs", "kafka": "sends"}
 #: What was acknowledged before a broker ended is answered within this.
 _LAST_ANSWERS_S = 2.0
+#: A push that meets the absence of the broker comes within so many seconds more.
+_LOOKS_MAX = 20
 _KIB = 1024
 _FILL_BYTES = 64 * _KIB
 _FAKETIME = (
@@ -237,11 +239,20 @@ async def _silence(seconds: float) -> str:
 
 
 async def _no_promise(field: Field, seconds: float) -> str:
-    """See to it that for *seconds*, while the broker is away, the gateway promises nothing."""
+    """
+    See to it that for *seconds*, while the broker is away, the gateway promises nothing.
+
+    Where nobody has pushed until then, because there is no processor left to, the broker stays
+    away for a while longer.
+    """
     answers = field.pushes.answers
     await asyncio.sleep(_LAST_ANSWERS_S)
     before = answers.copy()
     await asyncio.sleep(seconds - _LAST_ANSWERS_S)
+    for _ in range(_LOOKS_MAX):
+        if (answers - before)["503"]:
+            break
+        await asyncio.sleep(1)
     now = answers - before
     if now["200"]:
         raise Wrong(f"with the broker away the gateway answered {now['200']} pushes with 200")
