@@ -25,7 +25,7 @@ from streams import topics
 from streams.clock import new_id, now_ms
 from streams.engine.admin import verify
 from streams.engine.partitions import partitioner
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 from tables.answers import asked_at
 
 OperatorCommand = OperatorStockCommand | OperatorOrderCommand
@@ -110,7 +110,7 @@ async def ask(
         wait_s = settings.answer_within.total_seconds() if within_s is None else within_s
         return await _answers(listener, {each.id for each in commands}, wait_s, progress)
     except KafkaConnectionError as error:
-        raise settings.kafka_is_silent() from error
+        raise kafka_is_silent(settings) from error
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.kafka}: {error!r}") from error
     finally:

@@ -24,7 +24,7 @@ from streams.check.reading import Reader
 from streams.clock import now_ms
 from streams.engine.admin import verify
 from streams.engine.store import STATE_KEY, read_state
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 from streams.topics import changelog
 from streams.topology import LISTENERS, ROUTES, Listener
 
@@ -237,7 +237,7 @@ async def start(settings: Settings, wish: Wish) -> Started:
     try:
         await _send(settings, receivers, own)
     except KafkaConnectionError as error:
-        raise settings.kafka_is_silent() from error
+        raise kafka_is_silent(settings) from error
     except KafkaError as error:
         raise BrokerUnavailable(
             f"Kafka at {settings.kafka}: {error!r}; repeat the start with --epoch {number}."

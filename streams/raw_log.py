@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.errors import BrokerUnavailable
 from streams.engine.admin import verify
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 
 _FETCH_S = 10.0
 #: One fetch; a partition that brings nothing meanwhile is asked again.
@@ -59,7 +59,7 @@ class LogReader:
             await self._consumer.start()
         except KafkaConnectionError as error:
             await self._consumer.stop()
-            raise self._settings.kafka_is_silent() from error
+            raise kafka_is_silent(self._settings) from error
         return self
 
     async def __aexit__(

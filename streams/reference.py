@@ -25,7 +25,7 @@ from schemas.errors import BrokerUnavailable, Misconfigured, Rejected
 from schemas.reference import Kit, Shop, SkuMapping, Written
 from streams import topics
 from streams.adapters import ADAPTERS, FILES, VERSIONS
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 
 #: The topic is small; a poll brings all of it or waits for this long.
 _POLL_MS = 500
@@ -348,4 +348,4 @@ async def _started(settings: Settings, client: Any) -> None:
         await asyncio.wait_for(client.start(), _ANSWER_S)
     except (KafkaConnectionError, TimeoutError) as error:
         await client.stop()
-        raise settings.kafka_is_silent() from error
+        raise kafka_is_silent(settings) from error

@@ -195,15 +195,16 @@ class Settings(BaseSettings):
         """Consumer groups carry the topics' prefix."""
         return self.topic_prefix
 
-    def kafka_is_silent(self) -> BrokerUnavailable:
-        """Return what to raise where nobody can be connected to."""
-        return BrokerUnavailable(
-            f"Kafka at {self.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
-        )
-
     def topic(self, name: str) -> str:
         """Return the name of *name* on this installation's broker."""
         return self.topic_prefix + name
+
+
+def kafka_is_silent(settings: Settings) -> BrokerUnavailable:
+    """Return what to raise where Kafka cannot be connected to."""
+    return BrokerUnavailable(
+        f"Kafka at {settings.kafka} does not answer; start it, or set ORDERFLOW_KAFKA right."
+    )
 
 
 def load(**overrides: Any) -> Settings:

@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 
 from schemas.errors import BrokerUnavailable, Misconfigured
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 from streams.topics import TOPICS, Topic
 
 #: A topic that was created has its leaders within this.
@@ -91,7 +91,7 @@ async def _connect(settings: Settings) -> AIOKafkaAdminClient:
     try:
         await admin.start()
     except KafkaConnectionError as error:
-        raise settings.kafka_is_silent() from error
+        raise kafka_is_silent(settings) from error
     return admin
 
 

@@ -21,7 +21,7 @@ from streams import raw_records, topics
 from streams.clock import now_ms
 from streams.engine.admin import verify
 from streams.engine.partitions import partitioner
-from streams.settings import Settings
+from streams.settings import Settings, kafka_is_silent
 
 #: One batch of one partition; a larger message has a batch of its own.
 _BATCH_BYTES_MAX = 256 * 1024
@@ -72,7 +72,7 @@ class Sender:
         try:
             await self._producer.start()
         except KafkaConnectionError as error:
-            raise self._settings.kafka_is_silent() from error
+            raise kafka_is_silent(self._settings) from error
         return self
 
     async def __aexit__(
