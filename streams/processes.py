@@ -30,6 +30,14 @@ def cpu_s(pid: int, *, ended: bool = False) -> float | None:
     return sum(map(int, fields[11 : 15 if ended else 13])) * _TICK_S
 
 
+def argv(pid: int) -> list[str]:
+    """Return the words that a process was started with."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
 def family(pid: int) -> list[int]:
     """Return a process and all below it that are running."""
     found = [pid]

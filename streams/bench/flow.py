@@ -7,6 +7,9 @@ raw message was received to when the order's first row, and the row with its ver
 So are its parts: in intake until the order keeper has it; in the keepers until the last answer of
 the stock keeper is there; in the ledger, with the order keeper's last word, until that is written.
 
+How each kind of process grows, its memory and its files, is told of a run of a quarter of an hour
+and more.
+
 With `--saturate` the orders wait on the raw topics before the workers start, and the rate is that
 of everything on the machine together: broker, workers, PostgreSQL.
 """
@@ -19,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -34,12 +38,14 @@ from streams.bench.broker import NotAnswered, environment, forget, installation
 from streams.bench.burst import Burst, send, watch
 from streams.bench.processes import Child, machine
 from streams.clock import new_id
+from streams.ending import end
 from streams.engine.admin import apply
 from streams.feed import trade
 from streams.feed.trade import Trade
+from streams.footprints import Footprints
 from streams.postgres import schema
 from streams.postgres.connecting import connect
-from streams.processes import cpu_s, listener, memory_mib
+from streams.processes import argv, cpu_s, listener, memory_mib
 from streams.settings import Settings
 
 #: Two kinds of process share two cores better than two of one kind: each role polls, sends and
@@ -130,10 +136,14 @@ async def _paced(
     bought = _trade(orders, job.rate, job.skus)
     with workers_of(env, job.workers) as workers:
         await receive(its, bought, progress)
-        before = _cpu(workers, its)
+        before, footprints = _cpu(workers, its), Footprints(partial(_running, workers))
         with _feed(env, bought) as feed, _burst(its, job, bought) as bursting:
-            await arrived(its, orders, progress, workers.check, feed.ended)
-            said = await bursting if bursting else {}
+            looking = asyncio.create_task(footprints.watch())
+            try:
+                await arrived(its, orders, progress, workers.check, feed.ended)
+                said = await bursting if bursting else {}
+            finally:
+                await end(looking)
         used = _used(before, _cpu(workers, its), orders)
         memory = _memory(workers)
     found = await _ask(its, LATENCY, timedelta(seconds=WARM_S))
@@ -150,6 +160,7 @@ async def _paced(
         **said,
         **used,
         "memory_mib": memory,
+        "footprints": [each._asdict() for each in footprints.slopes()],
     }
 
 
@@ -310,6 +321,13 @@ def _children(pid: int) -> list[int]:
         return [int(each) for each in (_PROC / f"{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _running(workers: Child) -> Iterator[tuple[str, int]]:
+    """Yield the workers, each kind by its roles."""
+    for pid in _children(workers.pid):
+        if "--roles" in (words := argv(pid)):
+            yield words[words.index("--roles") + 1], pid
 
 
 def _memory(workers: Child) -> float | None:

@@ -38,7 +38,7 @@ from streams.chaos.faults import FAULTS, Field, Missed, Skipped, Wrong
 from streams.chaos.links import Link, produces
 from streams.chaos.plans import SOAK, Part, Step
 from streams.chaos.servers import Servers
-from streams.chaos.watching import Counters, Footprints, counters
+from streams.chaos.watching import Counters, counters
 from streams.clock import new_id
 from streams.demo import samples
 from streams.demo.watching import gauge
@@ -47,6 +47,7 @@ from streams.feed import generated, poison, pushing
 from streams.feed.pushing import Pusher, Pushes
 from streams.feed.sending import Sender
 from streams.feed.trade import SHOP, Trade
+from streams.footprints import Footprints
 from streams.readiness import HERE, free_ports
 from streams.reads import Reads
 from streams.settings import Settings
@@ -308,7 +309,7 @@ async def _play(
     set_: stage.Stage, field: Field, part: Part, trade: Trade, log: Path, say: Say
 ) -> dict[str, Any]:
     """Load and break at once; return what came of both."""
-    enough, footprints = asyncio.Event(), Footprints(field.crew)
+    enough, footprints = asyncio.Event(), Footprints(field.crew.running)
     before = await counters(field.crew.keepers)
     load = asyncio.create_task(_load(set_.settings, field.pushes, trade, log, enough))
     looking = asyncio.create_task(footprints.watch())

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -190,6 +190,12 @@ class Crew:
     def all(self) -> list[Worker]:
         """Everybody."""
         return [*self.keepers, *self.others, *self.gateways]
+
+    def running(self) -> Iterator[tuple[str, int]]:
+        """Yield the kind and the pid of everybody who runs."""
+        for worker in self.all:
+            if worker.pid:
+                yield worker.kind, worker.pid
 
     @property
     def restarts(self) -> int:

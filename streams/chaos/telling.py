@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from streams.chaos.watching import told
+from streams.footprints import told
 
 #: Faults that a row names one by one.
 NAMED_MAX = 8

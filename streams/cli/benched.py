@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from streams import footprints
 from streams.cli.answers import cell, table
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def flowed(to: "Console", figures: Mapping[str, Any]) -> None:
         if name in figures:
             shown.add_row(said, cell(figures[name]))
     to.print(shown)
+    for line in footprints.told(figures.get("footprints", ())):
+        to.print(line)
     _on(to, figures)
 
 

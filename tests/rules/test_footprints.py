@@ -1,11 +1,9 @@
 """How memory and files are told to grow, by what was seen of processes that do not live long."""
 
 import os
-from types import SimpleNamespace
-from typing import Any
 
-from streams.chaos import watching
-from streams.chaos.watching import Footprints, Look, slope
+from streams import footprints
+from streams.footprints import Footprints, Look, slope
 
 MIB_AN_HOUR = 36.0
 
@@ -37,11 +35,10 @@ def test_nothing_is_said_of_what_was_seen_too_shortly() -> None:
 
 
 def test_a_process_is_looked_at_once_it_is_warm() -> None:
-    me: Any = SimpleNamespace(all=[SimpleNamespace(kind="keeper", pid=os.getpid())])
-    footprints = Footprints(me)
-    for now_s in (0.0, watching.WARM_AFTER_S - 1, watching.WARM_AFTER_S):
-        footprints.look(now_s)
+    seen_of = Footprints(lambda: [("keeper", os.getpid())])
+    for now_s in (0.0, footprints.WARM_AFTER_S - 1, footprints.WARM_AFTER_S):
+        seen_of.look(now_s)
 
-    (seen,) = footprints.looks
+    (seen,) = seen_of.looks
     assert seen.files > 2
     assert 1 < seen.resident_mib < 10_000
