@@ -200,8 +200,8 @@ def judged(played: dict[str, Any], parked: int, repeats: int, *, holds: bool) ->
         said
         for wrong, said in (
             (not holds, "The check found what is named above."),
-            (outcomes["missed"], f"{outcomes['missed']} faults did not hit."),
-            (outcomes["wrong"], f"Under {outcomes['wrong']} faults the house did what is wrong."),
+            (outcomes["missed"], f"Faults that did not hit: {outcomes['missed']}."),
+            (outcomes["wrong"], f"Faults under which the house did what is wrong: {outcomes['wrong']}."),
             (
                 played["calm"] and (repeats or played["foreign_writes"]),
                 _twice(repeats, played["foreign_writes"]),
