@@ -201,7 +201,7 @@ def judged(played: dict[str, Any], parked: int, repeats: int, *, holds: bool) ->
         for wrong, said in (
             (not holds, "The check found what is named above."),
             (outcomes["missed"], f"Faults that did not hit: {outcomes['missed']}."),
-            (outcomes["wrong"], f"Faults under which the house did what is wrong: {outcomes['wrong']}."),
+            (outcomes["wrong"], f"Faults that led it astray: {outcomes['wrong']}."),
             (
                 played["calm"] and (repeats or played["foreign_writes"]),
                 _twice(repeats, played["foreign_writes"]),

@@ -151,7 +151,7 @@ def test_help_loads_nothing_heavy() -> None:
         # no address at all
         (("topics", "apply"), {}, 78, "ORDERFLOW_KAFKA"),
         # an address where nobody answers
-        (("topics", "verify"), {"ORDERFLOW_KAFKA": "127.0.0.1:1"}, 75, "start it, or set ORDERFLOW_KAFKA right"),
+        (("topics", "verify"), {"ORDERFLOW_KAFKA": "127.0.0.1:1"}, 75, "does not answer; start it"),
         # no owner
         (("migrate",), {"ORDERFLOW_KAFKA": "x:1"}, 78, "ORDERFLOW_POSTGRES_OWNER"),
         # no reader
