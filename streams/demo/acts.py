@@ -36,8 +36,9 @@ READY_S = 60.0
 #: The worker is killed when so much of the feed is sent.
 KILL_AT = 0.4
 BACK_S = 20.0
-#: After the feed everything comes to rest within this: holds run out, the ledger catches up.
-QUIET_S = 60.0
+#: After the feed everything comes to rest: holds run out, the ledger catches up. Where no order has
+#: gone on for so long, or it takes longer than a slow machine needs, it does not.
+QUIET_S, REST_WITHIN_S = 60.0, 600.0
 #: Nothing may have changed over so many looks.
 _STILL_LOOKS = 3
 _ALL = timedelta(hours=1)
@@ -217,11 +218,13 @@ async def _accident(troupe: Troupe, in_full_swing: asyncio.Event, view: View) ->
 async def _rest(view: View, troupe: Troupe, expected: int) -> bool:
     """Wait until nothing waits, nothing is held without a payment, and nothing changes."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + QUIET_S
+    deadline, moved = loop.time() + REST_WITHIN_S, loop.time()
     still, before = 0, Figures()
-    while loop.time() < deadline and not troupe.ended:
+    while loop.time() < min(deadline, moved + QUIET_S) and not troupe.ended:
         now = view.last
         if now is not before:
+            if _stands(now) != _stands(before):
+                moved = loop.time()
             same = now.records == before.records and now.orders >= expected
             done = not now.lag and not now.locked and now.asking <= samples.unmappable()
             still = still + 1 if same and done else 0
@@ -230,8 +233,17 @@ async def _rest(view: View, troupe: Troupe, expected: int) -> bool:
             view.say("the house is at rest")
             return True
         await asyncio.sleep(0.1)
-    view.say(f"the house did not come to rest within {QUIET_S:.0f} s")
+    view.say(
+        f"the house did not come to rest: nothing has gone on for {QUIET_S:.0f} s"
+        if loop.time() < deadline
+        else f"the house did not come to rest within {REST_WITHIN_S:.0f} s"
+    )
     return False
+
+
+def _stands(now: Figures) -> tuple[int, ...]:
+    """Return how far the orders are, and how much waits."""
+    return now.orders, now.reserved, now.short, now.expired, now.locked, now.lag
 
 
 async def _ledger(set_: stage.Stage) -> dict[str, Any]:
