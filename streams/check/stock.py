@@ -129,8 +129,8 @@ class StockFold:
         self.ignored: Counter[tuple[Any, ...]] = Counter()
         #: Command id -> (sku, refusal, available, at_ms) of its first answer.
         self.answers: dict[str, tuple[Any, ...]] = {}
-        #: Command id -> the refusal, if any, of its first answer that decided it.
-        self._decided: dict[str, str | None] = {}
+        #: Command id, and order or SKU -> the refusal, if any, of its first answer that decided it.
+        self._decided: dict[tuple[str, str], str | None] = {}
         #: (sku, version) -> (at_ms, before, shortfall, held, cause).
         self.shortfalls: dict[tuple[str, int], tuple[Any, ...]] = {}
 
@@ -377,7 +377,8 @@ class StockFold:
             said = (event["sku"], event["refusal"], event["available"], event["at_ms"])
         self.answers.setdefault(command, said)
         if said[1] not in UNHEARD:
-            first = self._decided.setdefault(command, said[1])
+            asked = (command, event.get("order") or event["sku"])
+            first = self._decided.setdefault(asked, said[1])
             self._claims["I6"].same(f"the answer to {command}, whenever asked", first, said[1])
 
     def live_holds(self) -> Iterable[tuple[str, str, Hold]]:
