@@ -69,6 +69,7 @@ async def serve(settings: Settings) -> None:
             answer_within=settings.callbacks_answer_within,
             look_every=settings.callbacks_look_every,
             keep=settings.callbacks_keep,
+            dies_at=settings.failpoint,
         )
         health = Health("callbacks", metrics.registry, partial(_missing, sender))
         async with served(settings, health):

@@ -21,6 +21,7 @@ from schemas.errors import Unavailable
 from streams.alerting.sending import pause
 from streams.delivering.metrics import Metrics
 from streams.delivering.store import FORGOTTEN_MAX, Delivery, Store
+from streams.engine.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +60,15 @@ class Sender:
         answer_within: timedelta,
         look_every: timedelta,
         keep: timedelta,
+        dies_at: str = "",
     ) -> None:
         self._store, self._kinds, self._schedule = store, dict(kinds), schedule
         self._metrics = metrics
         self._within_s = answer_within.total_seconds()
         self._lease_s = lease_of(answer_within).total_seconds()
         self._look_s, self._keep = look_every.total_seconds(), keep
+        self._before_send = failpoint(dies_at, "callbacks-before-send")
+        self._after_2xx = failpoint(dies_at, "callbacks-after-2xx")
         self._under_way: set[asyncio.Task[None]] = set()
         self._turn = 0
         #: A task has ended: there is room, and a lane may go on.
@@ -124,11 +128,15 @@ class Sender:
         kind, until_s = self._kinds[delivery.kind], claimed_s + self._lease_s
         if time.monotonic() + self._within_s > until_s:
             return  # this process slept: another may have it by now
+        if self._before_send is not None:
+            self._before_send()
         began_s = time.monotonic()
         answer = await self._answer(kind, delivery)
         if answer is None:
             await self._store.release([delivery])
             return
+        if self._after_2xx is not None and answer.outcome is Outcome.TAKEN:
+            self._after_2xx()
         latency_s = time.monotonic() - began_s
         self._metrics.attempt(delivery.kind, answer.outcome, latency_s)
         await self._note(kind, delivery, answer, round(latency_s * 1000), until_s)

@@ -22,6 +22,8 @@ NAMES = (
     "intake-after-ack",
     "gateway-before-ack",
     "gateway-after-ack",
+    "callbacks-before-send",
+    "callbacks-after-2xx",
     "held-before-mark",
     "mapping-published",
     "mapping-woken",

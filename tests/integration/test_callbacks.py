@@ -615,6 +615,31 @@ async def test_what_was_being_sent_when_its_sender_died_is_sent_again_under_the_
     assert await database.rows("SELECT attempts FROM deliveries ORDER BY id") == [(2,), (1,)]
 
 
+@pytest.mark.parametrize(
+    ("place", "requests"), [("callbacks-before-send", 1), ("callbacks-after-2xx", 2)]
+)
+async def test_a_sender_that_dies_around_its_request_sends_under_one_id(
+    database: Database, place: str, requests: int
+):
+    """Before, nobody has heard of it; after a 2xx that was not written down, it is said again."""
+    async with receiver() as there:
+        await added(database, there)
+        await told(database, an_event(ORDERS[0], 1))
+        victim = a_sender(database, ORDERFLOW_FAILPOINT=f"{place}:1")
+        assert await asyncio.to_thread(victim.wait, 30) == -signal.SIGKILL
+        assert len(there.got) == requests - 1
+        assert await states(database) == {"waiting": 1}
+        await database.rows("UPDATE deliveries SET leased_until = clock_timestamp() RETURNING 1")
+        process = a_sender(database)
+        try:
+            await until(lambda: all_ended(database))
+        finally:
+            await ended(process)
+
+    assert (len(there.got), len(there.ids())) == (requests, 1)
+    assert await states(database) == {"delivered": 1}
+
+
 async def test_whoever_lost_the_lease_changes_nothing(database: Database):
     from agents.deliveries import Answer, Outcome, State, decided  # noqa: PLC0415
 
