@@ -183,6 +183,9 @@ def feed(
         int, typer.Option("--scarce", min=0, help="One SKU in so many is scarce; 0: none.")
     ] = 50,
     duplicates: Duplicates = "0%",
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="A duplicate is said again so often at most.")
+    ] = 1,
     reorder: Reorder = "0%",
     cancel: Cancel = "0%",
     late_payments: LatePayments = "0%",
@@ -225,6 +228,7 @@ def feed(
         skus=skus,
         scarce=scarce,
         duplicates=share(duplicates),
+        repeats=repeats,
         reorder=share(reorder),
         cancel=share(cancel),
         late_payments=share(late_payments),

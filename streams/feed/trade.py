@@ -53,6 +53,8 @@ class Trade:
     #: One SKU in so many is scarce; 0 is none.
     scarce: int = 50
     duplicates: float = 0.0
+    #: A duplicate is said again so often at most.
+    repeats: int = 1
     reorder: float = 0.0
     #: Half of them before payment, half after.
     cancel: float = 0.0
@@ -80,9 +82,10 @@ class Trade:
                     f"platforms: orders of {platform!r} cannot be generated; "
                     f"choose from {', '.join(GENERATED)}"
                 )
-        if not self.platforms or self.orders < 0 or self.skus < _LINES or self.rate < 0:
+        least = (self.orders, self.rate, self.skus - _LINES, self.repeats - 1)
+        if not self.platforms or min(least) < 0:
             raise ImpossibleTrade(
-                f"give at least one platform, {_LINES} SKUs, and no negative number"
+                f"give at least one platform, {_LINES} SKUs, one repeat, and no negative number"
             )
         fates = self.cancel + self.late_payments + self.abandoned
         shares = (
@@ -201,7 +204,11 @@ def _life(trade: Trade, rng: Random, draft: Draft, placed_s: float) -> list[Stat
         said = [early, first._replace(due_s=second.due_s), *rest]
     if rng.random() < trade.duplicates:
         again = said[int(rng.random() * len(said))]
-        said.append(again._replace(due_s=again.due_s + 2 * rng.random(), duplicate=True))
+        more = int(rng.random() * trade.repeats) if trade.repeats > 1 else 0
+        said += [
+            again._replace(due_s=again.due_s + 2 * rng.random(), duplicate=True)
+            for _ in range(1 + more)
+        ]
     return said
 
 

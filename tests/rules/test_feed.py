@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,6 +167,14 @@ def test_shares_are_about_what_was_asked_for() -> None:
     assert 20 < abandoned < 65
 
 
+def test_what_is_said_again_is_said_two_to_five_times_in_all() -> None:
+    often = _all(replace(LIVELY, duplicates=1.0, repeats=4))
+
+    again = Counter((s.key, s.step) for s in often if s.duplicate)
+    assert len(again) == LIVELY.orders
+    assert set(again.values()) == {1, 2, 3, 4}
+
+
 def test_a_late_payment_comes_after_its_hold_ran_out() -> None:
     placed = {s.key: s.due_s for s in _all() if s.step is Step.CREATED and not s.duplicate}
     late = [s for s in _all() if s.late]
@@ -198,6 +207,7 @@ def test_one_sku_in_so_many_is_scarce() -> None:
         ({"cancel": 0.6, "abandoned": 0.6}, "100%"),
         ({"duplicates": -0.1}, "share"),
         ({"rate": -1}, "negative"),
+        ({"repeats": 0}, "repeat"),
     ],
 )
 def test_what_cannot_be_generated_is_refused_with_the_option_to_change(
