@@ -233,11 +233,12 @@ async def _rest(view: View, troupe: Troupe, expected: int) -> bool:
             view.say("the house is at rest")
             return True
         await asyncio.sleep(0.1)
-    view.say(
-        f"the house did not come to rest: nothing has gone on for {QUIET_S:.0f} s"
-        if loop.time() < deadline
-        else f"the house did not come to rest within {REST_WITHIN_S:.0f} s"
-    )
+    why = f"nothing has gone on for {QUIET_S:.0f} s"
+    if troupe.ended:
+        why = "the workers have ended"
+    elif loop.time() >= deadline:
+        why = f"{REST_WITHIN_S:.0f} s are over"
+    view.say(f"the house did not come to rest: {why}")
     return False
 
 
