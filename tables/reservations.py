@@ -509,8 +509,6 @@ def deadline_ms(order: Order) -> int | None:
 
 def due_ms(order: Order) -> int | None:
     """Return when this order has to be looked at again: a deadline, or a budget that is spent."""
-    if not order.is_heard:
-        return forgotten_at(order.answers)
     if order.waits_for_answer:
         return order.since_ms + ANSWER_WITHIN_MS * (order.reminded + 1)
     if order.deadline_ms is not None:
@@ -519,7 +517,7 @@ def due_ms(order: Order) -> int | None:
         for line in order.lines:
             if line.sku is None:
                 return order.since_ms + MAPPED_WITHIN_MS
-    return None
+    return None if order.is_heard else forgotten_at(order.answers)
 
 
 def wake(order: Order) -> ExpireHold | RemindOrder:
