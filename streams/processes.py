@@ -1,5 +1,5 @@
 """
-What the kernel says of a process: the CPU it took, its memory, its files, what it listens at.
+What the kernel says: of a process its CPU, memory, files and port; of the machine what is left.
 
 CPU is user and system time of all threads (/proc, ticks of 10 ms). Promise: where there is no
 /proc, or the process is gone or elsewhere, a figure is None and not a guess.
@@ -9,6 +9,8 @@ import os
 import re
 import socket
 from pathlib import Path
+
+from schemas.errors import Misconfigured
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -113,3 +115,14 @@ def open_paths(pid: int) -> set[str]:
     except OSError:
         return files
     return files
+
+
+def enough_memory(needed_mib: int) -> None:
+    """Raise Misconfigured where the machine has less than *needed_mib* left for a run."""
+    lines = (_PROC / "meminfo").read_text("ascii").splitlines()
+    left = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    mib = int(left["MemAvailable"].split()[0]) // 1024
+    if mib < needed_mib:
+        raise Misconfigured(
+            f"{mib:,} MiB of memory are available and a run takes {needed_mib:,}; end something."
+        )

@@ -6,7 +6,7 @@ Chaos: the whole house under load, broken on purpose by a seeded plan, and count
     crew.py      workers and gateway: killed, stopped, made more and fewer, started again
     links.py     the lines between workers and servers, which can be slow, silent or cut
     servers.py   Kafka, PostgreSQL and Redis of `deploy/stack.py`: stopped, killed, restarted
-    watching.py  what the processes have counted
+    counting.py  what the processes have counted
     act.py       one run, from the empty stage to the verdict
     telling.py   what it says
 

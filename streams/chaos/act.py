@@ -29,16 +29,16 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from schemas.errors import Misconfigured, OrderflowError, Unavailable
+from schemas.errors import OrderflowError, Unavailable
 from schemas.stock import ReceiveStock
 from streams import check, commanding, stage
 from streams.chaos import faults, telling
+from streams.chaos.counting import Counters, counters
 from streams.chaos.crew import Crew
 from streams.chaos.faults import FAULTS, Field, Missed, Skipped, Wrong
 from streams.chaos.links import Link, produces
 from streams.chaos.plans import SOAK, Part, Step
 from streams.chaos.servers import Servers
-from streams.chaos.watching import Counters, counters
 from streams.clock import new_id
 from streams.demo import samples
 from streams.demo.watching import gauge
@@ -60,6 +60,8 @@ RATE, ORDERS_MAX = 100.0, 40_000
 _LASTS, _LASTS_S = 0.75, 5.0
 #: As long as the faults take longer, it goes on by so many orders.
 _MORE_ORDERS = 1_000
+#: What is said again is said two to five times in all.
+_REPEATS = 4
 #: One message in so many is poison.
 POISON_EVERY = 100
 #: Processes of intake, ledger and availability, and of the gateway; keepers are in `faults`.
@@ -99,17 +101,6 @@ class Load(NamedTuple):
 
     fed: generated.Fed
     poison: int
-
-
-def enough_memory(needed_mib: int = MEMORY_MIB) -> None:
-    """Raise Misconfigured where the machine has too little left for a run."""
-    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    left = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    mib = int(left["MemAvailable"].split()[0]) // 1024
-    if mib < needed_mib:
-        raise Misconfigured(
-            f"{mib:,} MiB of memory are available and a run takes {needed_mib:,}; end something."
-        )
 
 
 def commit() -> str:
@@ -288,9 +279,10 @@ def _trade(part: Part, orders: int | None) -> Trade:
     most = round(RATE * seconds)
     count = orders or (most if part.name == SOAK else min(most, ORDERS_MAX))
     return Trade(
-        orders=count, rate=count / seconds, seed=part.seed, duplicates=0.1, reorder=0.1,
-        cancel=0.1, late_payments=0.03, abandoned=0.03, edited=0.1, shipped=0.4, parcels=0.5,
-        hold_for_s=HOLD_FOR_S, starts_s=int(time.time()),
+        orders=count, rate=count / seconds, seed=part.seed,
+        duplicates=0.1, repeats=_REPEATS, reorder=0.1, cancel=0.1, late_payments=0.03,
+        abandoned=0.03, edited=0.1, shipped=0.4, parcels=0.5, hold_for_s=HOLD_FOR_S,
+        starts_s=int(time.time()),
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from streams.cli import (
     sizing,
     subscribing,
 )
-from streams.cli.answers import AWAY, BAD_INPUT, MISCONFIGURED, NO, examples
+from streams.cli.answers import AWAY, BAD_INPUT, INTERRUPTED, MISCONFIGURED, NO, examples
 
 app = typer.Typer(
     name="orderflow",
@@ -106,7 +106,7 @@ def main() -> None:
         sys.stderr.close()
         code = 0
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     else:
         code = 0
     sys.exit(code)

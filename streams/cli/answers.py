@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NO = 1
 #: The input cannot be used.
 BAD_INPUT = 2
+#: Somebody ended it in the middle: there is no answer.
+INTERRUPTED = 130
 #: Something that is needed does not answer now; later it may (EX_TEMPFAIL).
 AWAY = 75
 #: The installation contradicts itself (EX_CONFIG).

@@ -4,15 +4,19 @@ from typing import Annotated, Any
 
 import typer
 
+from streams.cli.answers import INTERRUPTED, AsJson, answer, run, settings, stop
+
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
+
+#: The broker, two workers and a million rows take about this much.
+_MEMORY_MIB = 2_000
+#: What is ended while it runs may take so long to clear up: its processes, then its topics.
+CLEARS_UP_WITHIN_S = 60.0
+NO_FIGURE = "Interrupted: there is no figure, and what was started is ended."
 
 app = typer.Typer(
     name="bench", help="Measure this installation.", no_args_is_help=True, rich_markup_mode=None
 )
-
-AsJson = Annotated[
-    bool, typer.Option("--json", help="End with one JSON object on the last line of stdout.")
-]
 
 
 @app.command(
@@ -276,7 +280,6 @@ def intake(
 ) -> None:
     """Read orders: what one costs before it reaches the broker. Needs no stack."""
     from streams.bench.intake import measure
-    from streams.cli.answers import answer
     from streams.cli.benched import taken_in
 
     figures = measure(orders, runs)
@@ -409,12 +412,23 @@ def figures(
 
 
 def _show(measure: Any, words: Any, *, as_json: bool) -> dict[str, Any]:
+    import asyncio
+
     from rich.console import Console
 
-    from streams.cli.answers import answer, run, settings
+    from streams.ending import unless_ended
+    from streams.processes import enough_memory
 
     loaded = settings()
+    enough_memory(_MEMORY_MIB)
     with Console(stderr=True).status("measuring") as status:
-        figures: dict[str, Any] = run(measure(loaded, status.update))
+
+        async def work() -> dict[str, Any] | None:
+            measuring = measure(loaded, status.update)
+            return await unless_ended(measuring, asyncio.Event(), ask_again_s=CLEARS_UP_WITHIN_S)
+
+        figures = run(work())
+    if figures is None:
+        stop(NO_FIGURE, INTERRUPTED)
     answer(figures, as_json=as_json, words=lambda to: words(to, figures))
     return figures

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from streams.cli.answers import (
+    INTERRUPTED,
     NO,
     AsJson,
     answer,
@@ -18,8 +19,6 @@ from streams.cli.answers import (
 )
 
 # ruff: noqa: PLC0415  what is heavy is imported when a command runs, so that --help is quick
-
-_INTERRUPTED = 130
 
 
 def add_to(app: typer.Typer) -> None:
@@ -106,9 +105,10 @@ def _played(
     from rich.console import Console
 
     from streams.chaos import act, telling
+    from streams.processes import enough_memory
 
     loaded = settings()
-    act.enough_memory()
+    enough_memory(act.MEMORY_MIB)
     to = (
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         if as_json
@@ -124,7 +124,7 @@ def _played(
         to.print(f"{part.name}, seed {part.seed}, commit {act.commit()}, {part.seconds:.0f} s.")
         outcome = run(act.play_unless_ended(loaded, part, orders=orders, keep=keep, say=to.print))
         if outcome is None:
-            stop("Interrupted: there is no verdict, and what was started is ended.", _INTERRUPTED)
+            stop("Interrupted: there is no verdict, and what was started is ended.", INTERRUPTED)
         for line in telling.lines(outcome):
             to.print(line)
         if results:

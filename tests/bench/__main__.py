@@ -10,6 +10,7 @@ from schemas.errors import Misconfigured, OrderflowError, Rejected, Unavailable
 from streams.cli.answers import (
     AWAY,
     BAD_INPUT,
+    INTERRUPTED,
     MISCONFIGURED,
     NO,
     AsJson,
@@ -21,13 +22,10 @@ from streams.cli.answers import (
     stop,
 )
 from streams.cli.answers import table as shown_table
+from streams.cli.benching import CLEARS_UP_WITHIN_S, NO_FIGURE
 from streams.ending import unless_ended
 
 # ruff: noqa: PLC0415  what is heavy is imported when it runs, so that --help is quick
-
-INTERRUPTED = 130
-#: A peer that is ended while it runs may take so long to clear up: its process, then its topics.
-_CLEARS_UP_WITHIN_S = 60.0
 
 
 def main(
@@ -99,11 +97,11 @@ def _figures(job: Any) -> dict[str, Any]:
 
         async def work() -> dict[str, Any] | None:
             comparing = compare(loaded, job, tally, tell)
-            return await unless_ended(comparing, asyncio.Event(), ask_again_s=_CLEARS_UP_WITHIN_S)
+            return await unless_ended(comparing, asyncio.Event(), ask_again_s=CLEARS_UP_WITHIN_S)
 
         figures = run(work())
     if figures is None:
-        stop("Interrupted: there is no figure, and what was started is ended.", INTERRUPTED)
+        stop(NO_FIGURE, INTERRUPTED)
     return figures
 
 

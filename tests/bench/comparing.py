@@ -19,9 +19,9 @@ from typing import Any
 from schemas.errors import Unavailable
 from streams.bench.processes import machine
 from streams.bench.reserve import Run, Say
-from streams.chaos.act import commit, enough_memory
+from streams.chaos.act import commit
 from streams.engine.admin import verify
-from streams.processes import listener
+from streams.processes import enough_memory, listener
 from streams.settings import Settings
 from tests.bench.peer import NotMeasured, Peer
 from tests.bench.peers import OURS, PEERS

@@ -1,21 +1,29 @@
 """`orderflow bench` on the real broker, small: all figures are there, every count is compared."""
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from typer.testing import CliRunner
 
 from agents.letters import seal
+from schemas.errors import Misconfigured
 from schemas.orders import StockAnswered
 from streams.bench.broker import Heard
 from streams.bench.commands import OrderKeeper, holds
 from streams.bench.processes import Child, Sampler
 from streams.bench.reserve import CountsDiffer, Ours, _compare, percentile
-from streams.processes import cpu_s, files_open
+from streams.cli import benching
+from streams.processes import cpu_s, family, files_open
 from streams.settings import Settings
 from tests.integration.conftest import ROOT, _addresses
 
@@ -156,6 +164,59 @@ def test_a_small_flow_brings_every_order_to_postgres(stack: dict[str, str]):
     assert figures["row_p50_ms"] <= figures["row_p99_ms"] <= figures["row_max_ms"]
     # Messages that nobody can read came among them, and every one is in the queue.
     assert figures["exceptions"] == 500
+
+
+def test_a_measurement_that_is_interrupted_says_so_and_leaves_nothing_behind(
+    stack: dict[str, str],
+):
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", "bench", "flow", "--rate", "20", "--json"],
+        env={**os.environ, **stack}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while len(workers := family(bench.pid)) < 4:  # itself, the supervisor, two workers
+        assert time.monotonic() < until
+        assert bench.poll() is None
+        time.sleep(0.1)
+    its = Path(f"/proc/{workers[-1]}/environ").read_bytes().decode().split("\0")
+    told = dict(line.split("=", 1) for line in its if "=" in line)
+    bench.send_signal(signal.SIGTERM)
+    out, said = bench.communicate(timeout=120)
+
+    assert bench.returncode == 130, said
+    assert not out
+    assert "there is no figure" in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    prefix, database = told["ORDERFLOW_TOPIC_PREFIX"], told["ORDERFLOW_POSTGRES_LEDGER"]
+    assert prefix.startswith("bench-flow-")
+    assert asyncio.run(_left(stack, prefix, database.rpartition("/")[2])) == []
+
+
+async def _left(stack: dict[str, str], prefix: str, database: str) -> list[str]:
+    """Return which of a measurement's topics and databases are still there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack["ORDERFLOW_KAFKA"])
+    await admin.start()
+    try:
+        topics = [name for name in await admin.list_topics() if name.startswith(prefix)]
+    finally:
+        await admin.close()
+    connection = await asyncpg.connect(stack["ORDERFLOW_POSTGRES_OWNER"])
+    try:
+        rows = await connection.fetch("SELECT 1 FROM pg_database WHERE datname = $1", database)
+    finally:
+        await connection.close()
+    return [*topics, *(database for _ in rows)]
+
+
+def test_a_machine_without_memory_measures_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benching, "_MEMORY_MIB", 10**9)
+    monkeypatch.setenv("ORDERFLOW_KAFKA", "127.0.0.1:1")
+
+    refused = CliRunner().invoke(benching.app, ["hot"]).exception
+
+    assert isinstance(refused, Misconfigured)
+    assert "end something" in str(refused)
 
 
 def test_a_missing_answer_is_no_figure():
