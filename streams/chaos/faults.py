@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -224,13 +225,15 @@ async def _outage_of(field: Field, _: Random, *, server: Server, seconds: float)
         # What it promises meanwhile is looked at, so it has to be there.
         await asyncio.gather(*(_ready(gateway) for gateway in field.crew.gateways))
     await servers.stop(server)
+    began = time.monotonic()
     try:
         said = await _no_promise(field, seconds) if server == "kafka" else await _silence(seconds)
     except (Wrong, Missed):
         await servers.start(server)
         raise
+    away_s = time.monotonic() - began
     await servers.start(server)
-    return f"{server} away for {seconds:.0f} s{said}"
+    return f"{server} away for {away_s:.0f} s{said}"
 
 
 async def _silence(seconds: float) -> str:
